@@ -1,0 +1,108 @@
+"""The operators of domain ``fade``, version 1: their one definition, which every front-end follows.
+
+PyTorch ops, ONNX function bodies, and later the kernels and plugins are held against this table by tests.
+An input is never optional (a function body would need ``If``), and one name means one body: runtimes ignore
+function overloads, so every attribute combination other than the tuned one (K = 5, scale 2, one group or term)
+carries its attributes in its name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = [
+    "ACCUMULATE",
+    "DOMAIN",
+    "KERNEL_SIZES",
+    "OPERATORS",
+    "REASSEMBLE",
+    "SCALES",
+    "UPSAMPLE",
+    "VERSION",
+    "Operator",
+]
+
+DOMAIN = "fade"
+VERSION = 1
+KERNEL_SIZES = (1, 3, 5, 7)
+SCALES = (1, 2, 4)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operator:
+    """One operator: inputs in order with their shapes, integer attributes with the tuned value of each.
+
+    In the shapes K is ``kernel_size``, s is ``scale``, G is ``groups`` and T is ``terms``. All tensors of a node
+    share one floating dtype; sums are accumulated in at least float32.
+    """
+
+    name: str
+    formula: str
+    inputs: tuple[tuple[str, str], ...]
+    output: str
+    attributes: tuple[tuple[str, int], ...]
+
+    def node_name(self, **attributes: int) -> str:
+        """The ONNX op type for these attribute values: the bare name for the tuned case, else a suffix.
+
+        Raises:
+            ValueError: An attribute is unknown, missing, or outside the contract.
+        """
+        tuned = dict(self.attributes)
+        if attributes.keys() != tuned.keys():
+            raise ValueError(f"{self.name} takes the attributes {sorted(tuned)}, given {sorted(attributes)}")
+        check_limits(**attributes)
+        if attributes == tuned:
+            return self.name
+        return self.name + "".join(f"_{key[0]}{attributes[key]}" for key in tuned)
+
+
+def check_limits(*, kernel_size: int, scale: int, groups: int = 1, terms: int = 1) -> None:
+    """Refuse attribute values outside the contract.
+
+    Raises:
+        ValueError: K is not in {1, 3, 5, 7}, scale not in {1, 2, 4}, or groups or terms below 1.
+    """
+    if kernel_size not in KERNEL_SIZES:
+        raise ValueError(f"kernel_size is {kernel_size}, expected one of {KERNEL_SIZES}")
+    if scale not in SCALES:
+        raise ValueError(f"scale is {scale}, expected one of {SCALES}")
+    if groups < 1 or terms < 1:
+        raise ValueError(f"groups and terms are at least 1, given groups {groups}, terms {terms}")
+
+
+REASSEMBLE = Operator(
+    name="FadeReassemble",
+    formula="out[n,c,y,x] = sum_ij features[n, c, y//s+i-K//2, x//s+j-K//2] * kernels[n, (g*K+i)*K+j, y, x],"
+    " g = c // (C/G), zeros outside",
+    inputs=(("features", "[N,C,H,W]"), ("kernels", "[N,G*K*K,sH,sW]")),
+    output="[N,C,sH,sW]",
+    attributes=(("kernel_size", 5), ("scale", 2), ("groups", 1)),
+)
+UPSAMPLE = Operator(
+    name="FadeUpsample",
+    formula="g*encoder + (1-g)*R(decoder, softmax(kernel_logits)), g = sigmoid(gate_logits) repeated s x s",
+    inputs=(
+        ("decoder", "[N,C,H,W]"),
+        ("kernel_logits", "[N,K*K,sH,sW]"),
+        ("encoder", "[N,C,sH,sW]"),
+        ("gate_logits", "[N,1,H,W]"),
+    ),
+    output="[N,C,sH,sW]",
+    attributes=(("kernel_size", 5), ("scale", 2)),
+)
+# The accumulate form. Without a gate (SemiShiftUp, CARAFE) the base is a zero and every weight a one; a skip
+# (ablation B5) has the encoder as base; the fused SegFormer head sums its three last reassemblies in one node.
+ACCUMULATE = Operator(
+    name="FadeAccumulate",
+    formula="base + sum_t w_t * R(decoder_t, softmax(kernel_logits_t)), w_t = decoder_weight[:,t] repeated s x s",
+    inputs=(
+        ("decoder", "[N,T*C,H,W]"),
+        ("kernel_logits", "[N,T*K*K,sH,sW]"),
+        ("base", "[N or 1,C or 1,sH or 1,sW or 1]"),
+        ("decoder_weight", "[N,T,H,W]"),
+    ),
+    output="[N,C,sH,sW]",
+    attributes=(("kernel_size", 5), ("scale", 2), ("terms", 1)),
+)
+OPERATORS = (REASSEMBLE, UPSAMPLE, ACCUMULATE)
