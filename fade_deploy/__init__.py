@@ -1,0 +1,51 @@
+"""fade-deploy: from a FADE checkpoint to a verified, fast deployable on every runtime.
+
+``export``, ``inspect``, ``predict`` and ``Predictor`` are imported on first use, so that a server with only ONNX
+Runtime installed never meets PyTorch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from fade_deploy.errors import FadeDeployError
+from fade_deploy.version import __version__
+
+if TYPE_CHECKING:
+    from fade_deploy.api.export import ExportOptions, ExportResult, export
+    from fade_deploy.api.inspect import inspect
+    from fade_deploy.api.predict import Prediction, predict
+    from fade_deploy.serve.predictor import Predictor
+
+__all__ = [
+    "ExportOptions",
+    "ExportResult",
+    "FadeDeployError",
+    "Prediction",
+    "Predictor",
+    "__version__",
+    "export",
+    "inspect",
+    "predict",
+]
+
+_LAZY = {
+    "ExportOptions": "fade_deploy.api.export",
+    "ExportResult": "fade_deploy.api.export",
+    "export": "fade_deploy.api.export",
+    "inspect": "fade_deploy.api.inspect",
+    "Prediction": "fade_deploy.api.predict",
+    "predict": "fade_deploy.api.predict",
+    "Predictor": "fade_deploy.serve.predictor",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'fade_deploy' has no attribute '{name}'")
+    return getattr(importlib.import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

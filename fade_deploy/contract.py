@@ -1,6 +1,6 @@
-"""The operators of domain ``fade``, version 1: their one definition, which every front-end follows.
+"""The operators of domain ``fade``, version 1, and the exported file: their one definition.
 
-PyTorch ops, ONNX function bodies, and later the kernels and plugins are held against this table by tests.
+Every front-end of an operator (PyTorch op, ONNX function body) follows this table and a test holds it to that.
 An input is never optional (a function body would need ``If``), and one name means one body: runtimes ignore
 function overloads, so every attribute combination other than the tuned one (K = 5, scale 2, one group or term)
 carries its attributes in its name.
@@ -9,16 +9,20 @@ carries its attributes in its name.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 __all__ = [
     "ACCUMULATE",
     "DOMAIN",
     "KERNEL_SIZES",
+    "LOWEST_ONNXRUNTIME",
+    "METADATA_KEY",
     "OPERATORS",
     "REASSEMBLE",
     "SCALES",
     "UPSAMPLE",
     "VERSION",
+    "Head",
     "Operator",
 ]
 
@@ -106,3 +110,22 @@ ACCUMULATE = Operator(
     attributes=(("kernel_size", 5), ("scale", 2), ("terms", 1)),
 )
 OPERATORS = (REASSEMBLE, UPSAMPLE, ACCUMULATE)
+
+# --- the segmentation file ------------------------------------------------------------------------------------
+
+METADATA_KEY = "fade_deploy"  # the one metadata entry of an exported file; its value is a JSON object
+
+
+class Head(StrEnum):
+    """What a segmentation file returns, and the name of its output.
+
+    ``logits`` float32 [N, classes, H/4, W/4]; ``labels`` int64 [N, H, W]; ``probs`` float32 [N, classes, H, W].
+    """
+
+    LOGITS = "logits"
+    LABELS = "labels"
+    PROBS = "probs"
+
+
+# Opset -> lowest ONNX Runtime that loads our files of that opset; measured with 1.20, 1.21, 1.22, 1.23, 1.24 and 1.31.
+LOWEST_ONNXRUNTIME = {18: "1.20", 19: "1.20", 20: "1.20", 21: "1.20", 22: "1.21", 23: "1.23"}

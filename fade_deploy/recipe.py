@@ -16,7 +16,7 @@ from typing import Any
 
 from fade_deploy.errors import RecipeError
 
-__all__ = ["Recipe", "Shape", "list_recipes", "load_recipe", "recipe_folder"]
+__all__ = ["Recipe", "Shape", "choose_recipe", "list_recipes", "load_recipe", "recipe_folder"]
 
 _HIGH_TO_LOW = ("", "exact", "scrambled")
 
@@ -76,7 +76,9 @@ def recipe_folder() -> Traversable:
 
 def list_recipes() -> list[str]:
     """Names of the shipped recipes, sorted."""
-    return sorted(entry.name.removesuffix(".toml") for entry in recipe_folder().iterdir() if entry.name.endswith(".toml"))
+    return sorted(
+        entry.name.removesuffix(".toml") for entry in recipe_folder().iterdir() if entry.name.endswith(".toml")
+    )
 
 
 def load_recipe(name: str) -> Recipe:
@@ -86,6 +88,28 @@ def load_recipe(name: str) -> Recipe:
         RecipeError: Missing, not TOML, an unknown or missing field, or a value of the wrong kind.
     """
     return _recipe_from_tables(name, _read_tables(name))
+
+
+def choose_recipe(asked: str, stated: object) -> Recipe:
+    """The recipe the user asked for, else the one a checkpoint states, else ``segformer``.
+
+    Args:
+        asked: Name or ``.toml`` path; empty for none.
+        stated: What stands in the checkpoint, None for nothing; only shipped recipes are accepted from there.
+
+    Raises:
+        RecipeError: As :func:`load_recipe`, or the checkpoint names a recipe that is not shipped.
+    """
+    if asked:
+        return load_recipe(asked)
+    if stated is None:
+        return load_recipe("segformer")
+    if stated not in list_recipes():
+        raise RecipeError(
+            f"the checkpoint asks for recipe {stated!r}, which is not shipped ({', '.join(list_recipes())}); "
+            "give one with --recipe"
+        )
+    return load_recipe(str(stated))
 
 
 def _read_tables(name: str) -> dict[str, Any]:
@@ -123,9 +147,13 @@ def _recipe_from_tables(name: str, tables: dict[str, Any]) -> Recipe:
         flat.update(value if isinstance(value, dict) else {key: value})
     fields = set(Recipe.__dataclass_fields__) - {"name"}
     if unknown := sorted(flat.keys() - fields):
-        raise RecipeError(f"recipe '{name}' has the unknown field '{unknown[0]}'; known are {', '.join(sorted(fields))}")
+        raise RecipeError(
+            f"recipe '{name}' has the unknown field '{unknown[0]}'; known are {', '.join(sorted(fields))}"
+        )
     if missing := sorted(fields - flat.keys()):
-        raise RecipeError(f"recipe '{name}' lacks the field '{missing[0]}'; add it, or start with: extends = \"segformer\"")
+        raise RecipeError(
+            f"recipe '{name}' lacks the field '{missing[0]}'; add it, or start with: extends = \"segformer\""
+        )
     try:
         recipe = Recipe(
             name=Path(name).stem if name.endswith(".toml") else name,

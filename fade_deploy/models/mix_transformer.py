@@ -45,7 +45,8 @@ def _tokens(feature: Tensor) -> Tensor:
 
 
 def _feature(tokens: Tensor, height: int, width: int) -> Tensor:
-    return tokens.transpose(1, 2).unflatten(2, (height, width))  # [N, H*W, C] -> [N, C, H, W]
+    feature: Tensor = tokens.transpose(1, 2).unflatten(2, (height, width))  # [N, H*W, C] -> [N, C, H, W]
+    return feature
 
 
 class _PatchEmbed(nn.Module):
@@ -77,7 +78,8 @@ class _Attention(nn.Module):
             self.norm = nn.LayerNorm(width, eps=eps)
 
     def _split_heads(self, tokens: Tensor) -> Tensor:
-        return tokens.unflatten(2, (self.heads, -1)).transpose(1, 2)  # [N, L, C] -> [N, heads, L, C/heads]
+        split: Tensor = tokens.unflatten(2, (self.heads, -1))  # [N, L, heads, C/heads]
+        return split.transpose(1, 2)
 
     def forward(self, tokens: Tensor, height: int, width: int) -> Tensor:
         source = tokens
@@ -150,7 +152,7 @@ class MixTransformer(nn.Module):
 
     def _stages(self) -> Iterator[tuple[_PatchEmbed, nn.ModuleList, nn.LayerNorm]]:
         for stage in range(1, len(self.config.widths) + 1):
-            yield tuple(getattr(self, f"{part}{stage}") for part in ("patch_embed", "block", "norm"))  # type: ignore[misc]
+            yield getattr(self, f"patch_embed{stage}"), getattr(self, f"block{stage}"), getattr(self, f"norm{stage}")
 
     def forward(self, image: Tensor) -> list[Tensor]:
         features: list[Tensor] = []

@@ -23,8 +23,8 @@ from fade_deploy.ops.registry import BILINEAR, UPSAMPLERS
 __all__ = ["SegFormer", "SegFormerConfig", "SegFormerHead"]
 
 STRIDE = 32  # of the coarsest feature
-# Slot -> (encoder feature, first slot of a new chain?), counting features from 1 at stride 4.
-_CHAINS = ((4, (3, 2, 1)), (3, (2, 1)), (2, (1,)))  # (decoder feature, encoder features it walks)
+# (decoder feature, the encoder features it walks), counting features from 1 at stride 4; one upsampler a step.
+_CHAINS = ((4, (3, 2, 1)), (3, (2, 1)), (2, (1,)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +71,7 @@ class SegFormerHead(nn.Module):
         for i, inputs in enumerate(config.backbone.widths, start=1):
             setattr(self, f"linear_c{i}", _Linear(inputs, width))
         self.linear_fuse = _ConvNormReLU(4 * width, width)
+        self.upsamplers: nn.ModuleList | None = None
         if config.upsampler != BILINEAR:
             build = UPSAMPLERS[config.upsampler]
             options = {"kernel_size": config.kernel_size}
@@ -78,8 +79,6 @@ class SegFormerHead(nn.Module):
                 options["compressed"] = config.compressed
             slots = sum(len(encoders) for _, encoders in _CHAINS)
             self.upsamplers = nn.ModuleList(build(width, **options) for _ in range(slots))
-        else:
-            self.upsamplers = None
         self.dropout = nn.Dropout2d(0.1)
         self.linear_pred = nn.Conv2d(width, config.classes, 1)
 
@@ -88,9 +87,9 @@ class SegFormerHead(nn.Module):
         projected = {i: getattr(self, f"linear_c{i}")(x) for i, x in enumerate(features, start=1)}
         if self.upsamplers is None:
             size = projected[1].shape[2:]
-            return [
-                F.interpolate(projected[i], size=size, mode="bilinear", align_corners=False) for i in (4, 3, 2)
-            ] + [projected[1]]
+            return [F.interpolate(projected[i], size=size, mode="bilinear", align_corners=False) for i in (4, 3, 2)] + [
+                projected[1]
+            ]
         slots = iter(self.upsamplers)
         out = []
         for start, encoders in _CHAINS:

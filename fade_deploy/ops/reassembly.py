@@ -42,7 +42,8 @@ def reassemble(features: Tensor, kernels: Tensor, *, kernel_size: int, scale: in
     _check_output_shape("kernels", kernels, features, taps, scale)
     if features.shape[1] % groups:
         raise ValueError(f"features {list(features.shape)} do not divide into groups={groups}")
-    return _reassemble(features, kernels, kernel_size, scale, groups)
+    out: Tensor = _reassemble(features, kernels, kernel_size, scale, groups)
+    return out
 
 
 def upsample(
@@ -77,7 +78,8 @@ def upsample(
     _check_output_shape("kernel_logits", kernel_logits, decoder, kernel_size**2, scale)
     _check_output_shape("encoder", encoder, decoder, decoder.shape[1], scale)
     _check_output_shape("gate_logits", gate_logits, decoder, 1, 1)
-    return _upsample(decoder, kernel_logits, encoder, gate_logits, kernel_size, scale)
+    out: Tensor = _upsample(decoder, kernel_logits, encoder, gate_logits, kernel_size, scale)
+    return out
 
 
 def accumulate(
@@ -118,7 +120,8 @@ def accumulate(
     full = [decoder.shape[0], decoder.shape[1] // terms, decoder.shape[2] * scale, decoder.shape[3] * scale]
     if base.dim() != 4 or any(b not in (1, f) for b, f in zip(base.shape, full, strict=True)):
         raise ValueError(f"base {list(base.shape)} does not broadcast to the output {full}")
-    return _accumulate(decoder, kernel_logits, base, decoder_weight, kernel_size, scale, terms)
+    out: Tensor = _accumulate(decoder, kernel_logits, base, decoder_weight, kernel_size, scale, terms)
+    return out
 
 
 def repeat_nearest(low: Tensor, scale: int) -> Tensor:
@@ -165,7 +168,8 @@ def _accumulate(
     # A term-weighted kernel is a kernel: the weights go into the taps, which are fewer than the channels.
     kernels = _term_kernels(kernel_logits, terms) * repeat_nearest(_wide(decoder_weight), scale).unsqueeze(2)
     summed = _sum_over_taps(decoder, kernels.flatten(1, 2), kernel_size, scale, terms)
-    return summed.unflatten(1, (terms, -1)).sum(1).add_(_wide(base)).to(decoder.dtype)
+    out: Tensor = summed.unflatten(1, (terms, -1)).sum(1)
+    return out.add_(_wide(base)).to(decoder.dtype)
 
 
 @_reassemble.register_fake
@@ -206,7 +210,8 @@ def _wide(x: Tensor) -> Tensor:
 
 
 def _term_kernels(kernel_logits: Tensor, terms: int) -> Tensor:
-    return _wide(kernel_logits).unflatten(1, (terms, -1)).softmax(2)  # [N, T, K*K, sH, sW]
+    logits: Tensor = _wide(kernel_logits).unflatten(1, (terms, -1))  # [N, T, K*K, sH, sW]
+    return logits.softmax(2)
 
 
 def _shifted(features: Tensor, kernel_size: int, groups: int) -> list[Tensor]:
@@ -218,7 +223,7 @@ def _shifted(features: Tensor, kernel_size: int, groups: int) -> list[Tensor]:
 
 def _tap_weights(kernels: Tensor, scale: int, groups: int) -> Tensor:
     """[N, G*K*K, sH, sW] -> [N, G, s*s, 1, K*K, H, W]: one low-resolution plane for each tap and sub-pixel."""
-    planes = F.pixel_unshuffle(kernels, scale).unflatten(1, (groups, -1, scale * scale))
+    planes: Tensor = F.pixel_unshuffle(kernels, scale).unflatten(1, (groups, -1, scale * scale))
     return planes.transpose(2, 3).unsqueeze(3).contiguous()
 
 

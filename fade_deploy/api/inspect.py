@@ -1,0 +1,118 @@
+"""What a checkpoint or an exported file is."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from fade_deploy import artefact, contract
+from fade_deploy.errors import InputError
+from fade_deploy.optional import require
+from fade_deploy.recipe import choose_recipe
+
+__all__ = ["inspect"]
+
+
+def inspect(
+    path: Path | str, *, recipe: str = "", ema: bool = False, height: int = 512, width: int = 512
+) -> dict[str, Any]:
+    """Describe a checkpoint or an ``.onnx`` file; nothing is written and nothing in the file is run.
+
+    Args:
+        path: The file; ``.onnx`` by its ending, anything else is read as a checkpoint.
+        recipe: For a checkpoint, as in :func:`fade_deploy.export`.
+        ema: For a checkpoint, look at its averaged weights.
+        height: Of the input that a checkpoint's MACs are counted for, pixels.
+        width: Likewise.
+
+    Returns:
+        A JSON-ready dict; ``kind`` is ``checkpoint`` or ``onnx``.
+
+    Raises:
+        FadeDeployError: The file is not what it should be.
+    """
+    path = Path(path)
+    return _inspect_onnx(path) if path.suffix == ".onnx" else _inspect_checkpoint(path, recipe, ema, height, width)
+
+
+def _inspect_checkpoint(path: Path, recipe_name: str, ema: bool, height: int, width: int) -> dict[str, Any]:
+    require("torch", extra="export")
+    from fade_deploy.models.checkpoint import read_checkpoint
+    from fade_deploy.models.complexity import count
+    from fade_deploy.models.recognise import backbone_name, class_names, segformer_from_checkpoint
+
+    read = read_checkpoint(path, ema=ema)
+    recipe = choose_recipe(recipe_name, read.facts.get("recipe"))
+    model = segformer_from_checkpoint(read, recipe)
+    model.check_size(height, width)
+    complexity = count(model, height=height, width=width)
+    return {
+        "kind": "checkpoint",
+        "file": path.name,
+        "sha256": read.sha256,
+        "container": read.container,
+        "task": recipe.task,
+        "model": "SegFormer",
+        "backbone": backbone_name(model.config.backbone),
+        "upsampler": model.config.upsampler,
+        "kernel_size": model.config.kernel_size,
+        "embed_width": model.config.embed_width,
+        "config": asdict(model.config),
+        "classes": list(class_names(read, recipe, model.config.classes)),
+        "parameters": complexity.parameters,
+        "macs": {"height": height, "width": width, "count": complexity.macs},
+        "recipe": recipe.name,
+        "notes": list(read.notes),
+    }
+
+
+def _inspect_onnx(path: Path) -> dict[str, Any]:
+    onnx = require("onnx", extra="export")
+    if not path.is_file():
+        raise InputError(f"{path} is not a file; give an .onnx file or a checkpoint")
+    try:
+        model = onnx.load(str(path))
+        onnx.checker.check_model(model)
+    except Exception as error:  # protobuf's and onnx's errors share no public base
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path} is not a readable ONNX file ({reason}); export it again with fade-export") from error
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    try:
+        facts = json.loads(properties.get(contract.METADATA_KEY, "{}"))
+    except ValueError:
+        facts = {}
+    return {
+        "kind": "onnx",
+        "file": path.name,
+        "sha256": artefact.sha256_of(path),
+        "bytes": path.stat().st_size,
+        "ir_version": model.ir_version,
+        "opsets": {entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
+        "inputs": [_tensor(onnx, value) for value in model.graph.input],
+        "outputs": [_tensor(onnx, value) for value in model.graph.output],
+        "nodes": dict(Counter(_op(node) for node in model.graph.node).most_common()),
+        "functions": {function.name: len(function.node) for function in model.functions},
+        "weights": sum(_elements(initializer) for initializer in model.graph.initializer),
+        **{key: value for key, value in facts.items() if key != "opset"},
+        "notes": [] if facts else ["no fade-deploy metadata: this file was not written by fade-export"],
+    }
+
+
+def _tensor(onnx: Any, value: Any) -> str:
+    tensor = value.type.tensor_type
+    sizes = ", ".join(dim.dim_param or str(dim.dim_value) for dim in tensor.shape.dim)
+    return f"{value.name} {onnx.TensorProto.DataType.Name(tensor.elem_type).lower()} [{sizes}]"
+
+
+def _op(node: Any) -> str:
+    return f"{node.domain}.{node.op_type}" if node.domain else str(node.op_type)
+
+
+def _elements(initializer: Any) -> int:
+    total = 1
+    for size in initializer.dims:
+        total *= size
+    return total

@@ -1,0 +1,141 @@
+"""What every command has in common: exit codes, the last line, ``--json``, and progress on standard error.
+
+Exit codes: 0 done and agreed; 1 the runtimes disagree; 2 the user can mend it. Anything else is a bug of ours and
+keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fade_deploy.errors import FadeDeployError
+
+__all__ = ["JsonFlag", "Outcome", "Quiet", "application", "main", "progress"]
+
+JsonFlag = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on standard output, nothing else there.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
+
+_WIDE = 10_000  # columns of an output that is not a terminal: tables are never wrapped or cropped there
+
+
+def application() -> typer.Typer:
+    """A typer application for one command, with shell completion and without typer's own tracebacks."""
+    return typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="markdown")
+
+
+class Outcome:
+    """The result of a command: rows for people, one document for programs, and the last line.
+
+    Args:
+        artefact: What the last line names.
+        passed: Whether everything agreed.
+        document: JSON content.
+        detail: Follows the artefact in the last line.
+    """
+
+    def __init__(self, *, artefact: str, passed: bool, document: dict[str, Any], detail: str = "") -> None:
+        self.artefact = artefact
+        self.passed = passed
+        self.document = document
+        self.detail = detail
+        self.tables: list[Table] = []
+        self.lines: list[str] = []
+
+
+def main(app: typer.Typer, name: str) -> None:
+    """Run a command whose function returns an :class:`Outcome`, and exit with its code."""
+    start = time.perf_counter()
+    as_json = "--json" in sys.argv[1:]
+    try:
+        outcome = app(prog_name=name, standalone_mode=False)
+    except (FadeDeployError, typer.TyperException) as error:
+        message = error.format_message() if isinstance(error, typer.TyperException) else str(error)
+        if isinstance(error, typer.TyperException):
+            message += f" See {name} --help."
+        message = " ".join(message.split())
+        if as_json:
+            _print_json({"status": "error", "error": message})
+        _last_line("FAILED", message, "", time.perf_counter() - start, error=True)
+        sys.exit(2)
+    except typer.Abort:
+        _last_line("FAILED", "interrupted; nothing was replaced", "", time.perf_counter() - start, error=True)
+        sys.exit(130)
+    if not isinstance(outcome, Outcome):  # --help, --install-completion
+        sys.exit(outcome or 0)
+    if as_json:
+        _print_json({"status": "passed" if outcome.passed else "failed", **outcome.document})
+    else:
+        console = Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False, markup=False)
+        for table in outcome.tables:
+            console.print(table)
+        for line in outcome.lines:
+            console.print(line, soft_wrap=True)
+    verdict = "PASSED" if outcome.passed else "FAILED"
+    _last_line(verdict, outcome.artefact, outcome.detail, time.perf_counter() - start, error=as_json)
+    sys.exit(0 if outcome.passed else 1)
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def _last_line(verdict: str, artefact: str, detail: str, seconds: float, *, error: bool) -> None:
+    stream = sys.stderr if error else sys.stdout
+    stream.write("  ".join(part for part in (verdict, artefact, detail, f"({seconds:.1f} s)") if part) + "\n")
+    stream.flush()
+
+
+@contextmanager
+def progress(*, quiet: bool) -> Iterator[None]:
+    """Show the package's log on standard error: a live line on a terminal, plain lines elsewhere."""
+    package = logging.getLogger("fade_deploy")
+    if quiet:
+        yield
+        return
+    console = Console(stderr=True, highlight=False, markup=False)
+    if not console.is_terminal:
+        handler: logging.Handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        with _attached(package, handler):
+            yield
+        return
+    with console.status("starting") as status, _attached(package, _LiveLine(console, status)):
+        yield
+
+
+@contextmanager
+def _attached(logger: logging.Logger, handler: logging.Handler) -> Iterator[None]:
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+class _LiveLine(logging.Handler):
+    """Prints each finished stage and keeps a spinner with the stage that follows."""
+
+    def __init__(self, console: Console, status: Any) -> None:
+        super().__init__()
+        self.console = console
+        self.status = status
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        self.console.print(message)
+        self.status.update(f"after {message.partition(':')[0]} ...")

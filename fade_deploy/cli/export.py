@@ -1,0 +1,139 @@
+"""``fade-export``: a checkpoint becomes a verified ONNX file."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from fade_deploy import optional
+from fade_deploy.cli import command
+from fade_deploy.contract import Head
+from fade_deploy.recipe import Shape
+
+if TYPE_CHECKING:
+    from fade_deploy.api.export import ExportResult
+
+app = command.application()
+
+
+class Format(StrEnum):
+    """What can be written."""
+
+    ONNX = "onnx"
+
+
+class Verification(StrEnum):
+    """How many shapes are compared."""
+
+    QUICK = "quick"
+    FULL = "full"
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Weights: .pth, .pt or .safetensors.", show_default=False)],
+    target_format: Annotated[Format, typer.Option("--format", help="What to write.")] = Format.ONNX,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File to write.", show_default="CHECKPOINT's stem, .onnx, here"),
+    ] = None,
+    recipe: Annotated[
+        str, typer.Option(help="Recipe name or .toml file.", show_default="the checkpoint's, else segformer")
+    ] = "",
+    head: Annotated[Head, typer.Option(help="What the file returns.")] = Head.LOGITS,
+    shape: Annotated[
+        str, typer.Option(help="Fixed input shape, for example 1x3x512x512.", show_default="dynamic")
+    ] = "",
+    embed_preprocess: Annotated[
+        bool, typer.Option("--embed-preprocess", help="Take uint8 [N,H,W,3] RGB and normalise inside the file.")
+    ] = False,
+    opset: Annotated[int, typer.Option(help="ONNX opset, 18 to 23.")] = 18,
+    standard_ops: Annotated[
+        bool, typer.Option("--standard-ops", help="Inline the fade operators, for runtimes that read no functions.")
+    ] = False,
+    ema: Annotated[bool, typer.Option("--ema", help="Use the averaged weights where the checkpoint has both.")] = False,
+    verify: Annotated[Verification, typer.Option(help="How many shapes to compare with PyTorch.")] = Verification.FULL,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    as_json: command.JsonFlag = False,
+    quiet: command.Quiet = False,
+) -> command.Outcome:
+    """Export a checkpoint to one ONNX file that is verified against PyTorch before it gets its name.
+
+    The model is recognised from its weights. A manifest (.json) is written beside the file. If ONNX Runtime disagrees
+    with PyTorch the file is kept as STEM.unverified.onnx and the exit code is 1.
+
+    Examples:
+
+    - `fade-export model.pth --format onnx`
+
+    - `fade-export model.pth -o labels.onnx --head labels --embed-preprocess`
+
+    - `fade-export model.pth --shape 1x3x512x512 --opset 21 --force`
+    """
+    optional.require("torch", extra="export")
+    optional.require("polygraphy", extra="export")
+    optional.require("onnxscript", extra="export")
+    optional.require("onnxruntime", extra="ort-cpu")
+    from fade_deploy.api.export import ExportOptions
+    from fade_deploy.api.export import export as export_file
+
+    options = ExportOptions(
+        recipe=recipe,
+        head=head,
+        embed_preprocess=embed_preprocess,
+        shape=Shape.parse(shape) if shape else None,
+        opset=opset,
+        standard_ops=standard_ops,
+        ema=ema,
+        full_verification=verify is Verification.FULL,
+        force=force,
+    )
+    with command.progress(quiet=quiet):
+        result = export_file(checkpoint, output, options)
+    return _outcome(result)
+
+
+def _outcome(result: ExportResult) -> command.Outcome:
+    facts = result.document
+    outcome = command.Outcome(
+        artefact=str(result.path),
+        passed=result.passed,
+        detail=f"{facts['artefact']['bytes'] / 1e6:.1f} MB, opset {facts['opset']}, fade {facts['operators']}, "
+        f"sha256 {facts['artefact']['sha256'][:12]}",
+        document={"path": str(result.path), "notes": list(result.notes), "manifest": facts},
+    )
+    outcome.tables.append(_agreement_table(result))
+    outcome.lines += [f"note: {note}" for note in result.notes]
+    outcome.lines.append(
+        f"{facts['backbone']} with {facts['upsampler']} upsampling, {len(facts['classes'])} classes, "
+        f"{facts['parameters']} parameters; needs ONNX Runtime {facts['lowest_onnxruntime']} or newer"
+    )
+    if facts["agreement"]["verification"] == "quick":
+        outcome.lines.append("verified quickly (3 shapes); --verify full compares all of the recipe's shapes")
+    outcome.lines.append(f"manifest: {result.manifest}")
+    if not result.passed:
+        outcome.lines.append("the runtimes disagree: the file is kept under another name; please report the manifest")
+    return outcome
+
+
+def _agreement_table(result: ExportResult) -> Table:
+    table = Table("input", "output", "max error", "mean error", "99.9 %", "labels agreeing", "verdict")
+    for agreement in result.agreements:
+        errors = (agreement.max_error, agreement.mean_error, agreement.p999_error)
+        table.add_row(
+            agreement.shape,
+            agreement.output,
+            *("-" if error is None else f"{error:.1e}" for error in errors),
+            f"{agreement.labels_agreeing} of {agreement.labels_compared}",
+            "agrees" if agreement.passed else "DISAGREES",
+        )
+    return table
+
+
+def main() -> None:
+    """Entry point of ``fade-export``."""
+    command.main(app, "fade-export")

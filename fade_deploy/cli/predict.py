@@ -1,0 +1,63 @@
+"""``fade-predict``: a picture through an exported file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from fade_deploy import optional
+from fade_deploy.cli import command
+
+app = command.application()
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="An .onnx file that fade-export wrote.", show_default=False)],
+    picture: Annotated[Path, typer.Argument(help="Any picture.", show_default=False)],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="PNG to write.", show_default="PICTURE's stem, .labels.png, here"),
+    ] = None,
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="Lay the classes over the picture instead of writing a label picture.")
+    ] = False,
+    threads: Annotated[int, typer.Option(help="Threads of ONNX Runtime; 0 lets it choose.", min=0)] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    as_json: command.JsonFlag = False,
+) -> command.Outcome:
+    """Label every pixel of a picture: the reference's pre- and post-processing, ONNX Runtime, no PyTorch.
+
+    The label picture is a palette PNG: its values are the class numbers, its palette shows them in colour.
+
+    Examples:
+
+    - `fade-predict model.onnx street.jpg -o mask.png`
+
+    - `fade-predict model.onnx street.jpg --overlay`
+    """
+    optional.require("onnxruntime", extra="ort-cpu")
+    optional.require("PIL", extra="ort-cpu")
+    from fade_deploy.api.predict import predict as predict_file
+
+    result = predict_file(model, picture, output, overlay=overlay, threads=threads, force=force)
+    outcome = command.Outcome(
+        artefact=str(result.output),
+        passed=True,
+        detail=f"{result.width}x{result.height}, {result.seconds:.2f} s predicting",
+        document={**asdict(result), "output": str(result.output)},
+    )
+    table = Table("class", "share of the picture")
+    for name, share in result.shares.items():
+        table.add_row(name, f"{share:.1%}")
+    outcome.tables.append(table)
+    return outcome
+
+
+def main() -> None:
+    """Entry point of ``fade-predict``."""
+    command.main(app, "fade-predict")

@@ -1,0 +1,142 @@
+"""From a PyTorch module to an ONNX model whose ``fade`` nodes carry their function bodies."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+import onnxscript
+import torch
+from torch import Tensor, nn
+
+from fade_deploy import contract
+from fade_deploy.graph import passes
+from fade_deploy.graph.function_bodies import PLUGIN_ATTRIBUTES
+from fade_deploy.ops import reassembly  # noqa: F401 - defines torch.ops.fade
+
+__all__ = ["GraphOptions", "onnx_from_model"]
+
+_OPSET_NAME = onnxscript.values.Opset(contract.DOMAIN, contract.VERSION)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphOptions:
+    """How to turn a module into a graph."""
+
+    output_name: str
+    output_shape: Sequence[int | str]
+    opset: int = 18
+    dynamic: bool = True  # batch, height and width; else exactly the example's shape
+    size_multiple: int = 32  # of dynamic heights and widths
+    spatial_axes: tuple[int, int] = (2, 3)  # of the image: (1, 2) for channels-last
+    standard_ops: bool = False  # inline the function bodies
+
+
+def onnx_from_model(model: nn.Module, example: Tensor, options: GraphOptions) -> ir.Model:
+    """Export ``model``, a function of one image, with torch.onnx's dynamo exporter.
+
+    The ``fade`` ops become nodes of domain ``fade`` with their bodies as model-local functions, so that the file
+    runs in standard ops anywhere and a runtime that knows the operators takes its own. Module names stay on the
+    nodes (``fade.module``); source paths, stack traces and everything else that differs between two equal exports
+    is removed.
+
+    Args:
+        model: In eval mode.
+        example: An image of a legal size; with ``dynamic`` its batch and sizes are at least 2 and 2 multiples.
+        options: See :class:`GraphOptions`.
+
+    Returns:
+        An IR model of IR version 10, whose input is ``image``.
+    """
+    shapes: dict[int, Any] = {}
+    if options.dynamic:
+        height, width = (options.size_multiple * torch.export.Dim(name, min=1) for name in ("rows", "columns"))
+        shapes = {0: torch.export.Dim("batch", min=1), **dict(zip(options.spatial_axes, (height, width), strict=True))}
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            model,
+            (example,),
+            dynamo=True,
+            opset_version=options.opset,
+            input_names=["image"],
+            output_names=[options.output_name],
+            dynamic_shapes=(shapes,) if options.dynamic else None,
+            custom_translation_table=_translations(),
+            verbose=False,
+        )
+    assert program is not None  # it is only without dynamo
+    exported = program.model
+    passes.attach_function_bodies(exported)
+    if options.standard_ops:
+        passes.inline_functions(exported)
+    passes.keep_module_names(exported)
+    passes.name_interface(exported, options.spatial_axes if options.dynamic else (), options.output_shape)
+    passes.make_reproducible(exported)
+    return exported
+
+
+def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
+    return {
+        torch.ops.fade.reassemble.default: _node_of(contract.REASSEMBLE),
+        torch.ops.fade.upsample.default: _node_of(contract.UPSAMPLE),
+        torch.ops.fade.accumulate.default: _node_of(contract.ACCUMULATE),
+    }
+
+
+def _node_of(operator: contract.Operator) -> Callable[..., Any]:
+    """The function that the exporter calls to write one of our torch ops as a bare node.
+
+    An onnxscript function with a body would be inlined (the exporter's version conversion does that), so only the
+    node is made here and :func:`passes.attach_function_bodies` adds the body.
+    """
+    names = [name for name, _ in operator.attributes]
+
+    def translate(*arguments: Any) -> Any:
+        tensors = arguments[: len(operator.inputs)]
+        attributes = dict(zip(names, arguments[len(operator.inputs) :], strict=True))
+        name = operator.node_name(**attributes)
+        node = onnxscript.values.Op(_OPSET_NAME, name, _schema(operator, name))
+        return node(*tensors, **attributes, **PLUGIN_ATTRIBUTES)
+
+    parameters = [name for name, _ in operator.inputs] + names
+    translate.__signature__ = inspect.Signature(  # type: ignore[attr-defined] # the exporter matches arguments by name
+        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in parameters]
+    )
+    return translate
+
+
+def _schema(operator: contract.Operator, name: str) -> onnx.defs.OpSchema:
+    schema = onnx.defs.OpSchema
+    floats = [f"tensor({kind})" for kind in ("float", "float16", "bfloat16", "double")]
+    integers = [schema.Attribute(key, schema.AttrType.INT, required=True) for key, _ in operator.attributes]
+    strings = [schema.Attribute(key, schema.AttrType.STRING, required=True) for key in PLUGIN_ATTRIBUTES]
+    return schema(
+        name,
+        contract.DOMAIN,
+        contract.VERSION,
+        inputs=[schema.FormalParameter(input_name, "T") for input_name, _ in operator.inputs],
+        outputs=[schema.FormalParameter("output", "T")],
+        type_constraints=[("T", floats, "any floating type; one for the whole node")],
+        attributes=[*integers, *strings],
+    )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back what the exporter says about itself: missing torchvision, its own deprecations."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,66 @@
+"""Weights that are not a SegFormer with a supported upsampler: what they are, in one honest sentence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from fade_deploy.errors import CheckpointError
+from fade_deploy.models.safe_load import one_line
+
+__all__ = ["refuse_unsupported"]
+
+_NAMES = "expected a SegFormer with the key names of NVlabs' and FADE's code (backbone.patch_embed1.*, decode_head.*)"
+
+# pattern of any key -> (what the file is, the remedy); the first that fits. Each is a family with a known key scheme.
+_FAMILIES = (
+    (
+        r"(layer0\.0\.weight|dconv_pp\..+|decoder_layer4\..+)",
+        "holds A2U matting weights, which is not supported yet",
+        "give a segmentation checkpoint",
+    ),
+    (
+        r"segformer\.(encoder|stages)\..+",
+        "holds a SegFormer with the key names of transformers",
+        "give the original checkpoint",
+    ),
+    (
+        r"(backbone\.)?layers\.0\.0\.projection\.weight",
+        "holds a SegFormer with mmsegmentation's own key names (backbone.layers.*), which is not supported yet",
+        "give one that was trained with NVlabs' or FADE's code",
+    ),
+    (
+        r"decode_head\.upsamplers\.\d+\.(selector\.conv|(up\.)?conv1_[gx]|ker_generator\.conv\.).*",
+        "has the upsampler names of the authors' training logs (selector.conv, conv1_g, ker_generator.conv.*), whose "
+        "remaining parameters were never published",
+        "give a checkpoint of FADE's released code (gate_generator.*, ker_generator.*)",
+    ),
+)
+_BACKBONE_ALONE = r"(backbone\.)?patch_embed1\.proj\.weight"
+_FADE_SLOT = r"decode_head\.upsamplers\.\d+\.(gate_generator|ker_generator|kernel_generator)\..+"
+
+
+def refuse_unsupported(name: str, keys: Collection[str]) -> None:
+    """Stop where the keys are those of something else than a SegFormer that we build.
+
+    Raises:
+        CheckpointError: Says what was found, what was expected, and the remedy.
+    """
+    for pattern, what, remedy in _FAMILIES:
+        if any(re.fullmatch(pattern, key) for key in keys):
+            raise CheckpointError(f"{name} {what}; {_NAMES}: {remedy}")
+    has_head = any(key.startswith("decode_head.") for key in keys)
+    if not has_head and any(re.fullmatch(_BACKBONE_ALONE, key) for key in keys):
+        raise CheckpointError(
+            f"{name} holds a backbone alone, as pretrained on ImageNet; {_NAMES}: give the checkpoint of the whole "
+            "segmentation model"
+        )
+    if "backbone.patch_embed1.proj.weight" not in keys:
+        first = ", ".join(one_line(key, limit=60) for key in list(keys)[:3]) or "no weights"
+        raise CheckpointError(f"{name} is not a SegFormer: it holds {first} ({len(keys)} keys); {_NAMES}")
+    for key in keys:
+        if key.startswith("decode_head.upsamplers.") and not re.fullmatch(_FADE_SLOT, key):
+            raise CheckpointError(
+                f"{name} has an upsampler that is not supported: '{one_line(key)}'; expected FADE, FADE-Lite, the "
+                "semi-shift convolution without a gate, or none (bilinear): give a checkpoint with one of these"
+            )

@@ -1,0 +1,159 @@
+"""ONNX Runtime on the CPU: a session from an exported file, and the metadata that the file carries.
+
+Needs neither torch nor onnx.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fade_deploy.contract import METADATA_KEY, Head
+from fade_deploy.errors import InputError, MissingDependency
+from fade_deploy.optional import require
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+__all__ = ["deployed_metadata", "session_from_onnx"]
+
+_QUIET = 4  # "fatal": onnxruntime raises what it would log as an error, so lower levels only say it twice
+_PACKAGES = ("onnxruntime", "onnxruntime-gpu")  # both fill the folder `onnxruntime` of site-packages
+
+
+def session_from_onnx(path: Path, *, threads: int = 0) -> onnxruntime.InferenceSession:
+    """Load an ``.onnx`` file on onnxruntime's CPU provider.
+
+    Args:
+        path: The file; its fade operators must carry their function bodies.
+        threads: Threads within one operator; 0 leaves the number to onnxruntime (one a physical core).
+
+    Raises:
+        MissingDependency: onnxruntime is not installed, or it and onnxruntime-gpu overwrite each other.
+        InputError: The file is missing, empty, not ONNX, truncated, or beyond this onnxruntime.
+    """
+    if all(_is_installed(package) for package in _PACKAGES):
+        raise MissingDependency(
+            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files, expected one: "
+            "pip uninstall -y onnxruntime onnxruntime-gpu, then pip install 'fade-deploy[ort-cpu]' or '[ort-gpu]'"
+        )
+    ort = require("onnxruntime", extra="ort-cpu")
+    try:
+        with path.open("rb") as file:
+            empty = not file.read(1)
+    except OSError as error:
+        raise InputError(
+            f"{path} can't be read ({error.strerror or error}); expected an .onnx file that fade-export wrote"
+        ) from error
+    if empty:
+        raise InputError(f"{path} is empty, expected an .onnx file: export it again with fade-export")
+    options = ort.SessionOptions()
+    options.log_severity_level = _QUIET
+    options.intra_op_num_threads = threads
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own exceptions have no common parent below Exception
+        raise InputError(_explain(path, str(error), version=ort.__version__)) from error
+
+
+def deployed_metadata(session: onnxruntime.InferenceSession, *, name: str = "the file") -> dict[str, Any]:
+    """The JSON object that fade-export wrote into the file, with the fields that prediction needs checked.
+
+    Args:
+        session: From :func:`session_from_onnx`.
+        name: How an error calls the file, its path for instance.
+
+    Raises:
+        InputError: fade-export did not write the file, or a field is missing or of the wrong kind.
+    """
+    remedy = "export it from its checkpoint with fade-export"
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    if text is None:
+        raise InputError(f"{name} has no metadata '{METADATA_KEY}', expected a file that fade-export wrote: {remedy}")
+    try:
+        metadata = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{name} has metadata '{METADATA_KEY}' that is not JSON ({error}): {remedy}") from error
+    if fault := _fault(metadata):
+        raise InputError(f"{name} has metadata '{METADATA_KEY}' in which {fault}: {remedy}")
+    head = metadata["head"]
+    outputs = [output.name for output in session.get_outputs()]
+    if head not in outputs:
+        raise InputError(
+            f"{name} has the outputs {', '.join(outputs)}, expected '{head}' as its metadata says: {remedy}"
+        )
+    return dict(metadata)
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        importlib.metadata.distribution(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _explain(path: Path, message: str, *, version: str) -> str:
+    """One line for what onnxruntime says while loading a file: given, expected, remedy."""
+    message = " ".join(message.split())
+    if re.search("INVALID_PROTOBUF|No graph was found|does not have a graph", message):
+        return (
+            f"{path} is not ONNX or is truncated, expected an .onnx file: copy it again, or export it with fade-export"
+        )
+    if found := re.search(r"\bfade:(\w+)\(|No Op registered for (Fade\w+)", message):
+        return (
+            f"{path} was exported without its function bodies, expected a body for {found[1] or found[2]}: "
+            "export it again with fade-export (--standard-ops leaves no fade operator in the file)"
+        )
+    upgrade = "upgrade it (pip install -U onnxruntime) or export the file for an older one"
+    if found := re.search(r"IR version: (\d+), max supported IR version: (\d+)", message):
+        return f"{path} has ONNX IR version {found[1]}, onnxruntime {version} reads up to {found[2]}: {upgrade}"
+    if found := re.search(r"Opset (\d+) is under development.* domain (\S+) is till opset (\d+)", message):
+        return f"{path} has opset {found[1]} of {found[2]}, onnxruntime {version} knows up to {found[3]}: {upgrade}"
+    reason = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed:)?", "", message)
+    reason = re.sub(r"\S+\.(cc|h):\d+ .*?\) (?=[A-Z])", "", reason)  # where in its own source it was raised
+    return (
+        f"{path} can't be loaded by onnxruntime {version} ({reason}), expected a file of fade-export: export it again"
+    )
+
+
+def _fault(metadata: Any) -> str:
+    """What is wrong with the fields that prediction reads; empty when nothing is."""
+    if not isinstance(metadata, dict):
+        return "there is no JSON object"
+    for key, is_good, expected in (
+        ("task", lambda x: x == "segmentation", "'segmentation'"),
+        ("head", lambda x: x in list(Head), f"one of {', '.join(Head)}"),
+        ("embed_preprocess", lambda x: isinstance(x, bool), "true or false"),
+        ("classes", lambda x: isinstance(x, list) and all(isinstance(name, str) for name in x), "a list of names"),
+        ("palette", lambda x: _is_palette(x), "a list of [red, green, blue] in 0..255, which may be empty"),
+        ("mean", lambda x: _is_triple(x), "three numbers"),
+        ("std", lambda x: _is_triple(x) and min(x) > 0, "three numbers above 0"),
+        ("size_multiple", lambda x: _is_count(x), "an integer above 0"),
+        ("short_side", lambda x: _is_count(x), "an integer above 0"),
+        ("long_side", lambda x: _is_count(x), "an integer above 0"),
+    ):
+        if key not in metadata:
+            return f"'{key}' is missing"
+        if not is_good(metadata[key]):
+            given = json.dumps(metadata[key])
+            return f"'{key}' is {given if len(given) < 60 else given[:57] + '...'}, expected {expected}"
+    return ""
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_triple(value: Any) -> bool:
+    numbers = isinstance(value, list) and len(value) == 3
+    return numbers and all(isinstance(x, int | float) and not isinstance(x, bool) for x in value)
+
+
+def _is_palette(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(colour, list) and len(colour) == 3 and all(x in range(256) for x in colour) for colour in value
+    )

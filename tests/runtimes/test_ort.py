@@ -1,0 +1,158 @@
+"""Sessions from good and bad files, and the metadata of a deployed file."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from fade_deploy.errors import InputError, MissingDependency
+from fade_deploy.runtimes.ort import deployed_metadata, session_from_onnx
+
+GOOD: dict[str, Any] = {
+    "task": "segmentation",
+    "head": "logits",
+    "embed_preprocess": False,
+    "classes": ["wall", "sky"],
+    "palette": [[0, 0, 0], [255, 0, 9]],
+    "mean": [123.675, 116.28, 103.53],
+    "std": [58.395, 57.12, 57.375],
+    "size_multiple": 32,
+    "short_side": 512,
+    "long_side": 2048,
+    "model": "segformer_b1_fade",
+}
+
+
+def model_bytes(
+    operator: str = "Identity", *, domain: str = "", opset: int = 18, ir: int = 10, metadata: str | None = None
+) -> bytes:
+    axes = ["batch", 3, "height", "width"]
+    graph = helper.make_graph(
+        [helper.make_node(operator, ["image"], ["logits"], domain=domain)],
+        "tiny",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, axes)],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, axes)],
+    )
+    opsets = [helper.make_opsetid("", opset)] + ([helper.make_opsetid(domain, 1)] if domain else [])
+    model: onnx.ModelProto = helper.make_model(graph, opset_imports=opsets, ir_version=ir)
+    if metadata is not None:
+        helper.set_model_props(model, {"fade_deploy": metadata})
+    return model.SerializeToString()
+
+
+def saved(folder: Path, content: bytes) -> Path:
+    path = folder / "model.onnx"
+    path.write_bytes(content)
+    return path
+
+
+def test_a_session_runs_on_the_cpu(tmp_path: Path) -> None:
+    session = session_from_onnx(saved(tmp_path, model_bytes()), threads=1)
+    assert session.get_providers() == ["CPUExecutionProvider"]
+    image = np.ones((1, 3, 2, 2), np.float32)
+    np.testing.assert_array_equal(session.run(None, {"image": image})[0], image)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        pytest.param(b"", "is empty", id="empty"),
+        pytest.param(b"hello world\n" * 9, "is not ONNX or is truncated", id="text"),
+        pytest.param(b"PK\x03\x04" + bytes(200), "is not ONNX or is truncated", id="checkpoint"),
+        pytest.param(b"\x08\x0a", "is not ONNX or is truncated", id="no graph"),
+        pytest.param(model_bytes()[:60], "is not ONNX or is truncated", id="cut in the middle"),
+        pytest.param(model_bytes()[:-1], "is not ONNX or is truncated", id="cut at the end"),
+        pytest.param(model_bytes(opset=99), "has opset 99 of ai.onnx, onnxruntime", id="opset"),
+        pytest.param(model_bytes(ir=99), "has ONNX IR version 99, onnxruntime", id="IR version"),
+        pytest.param(
+            model_bytes("FadeUpsample", domain="fade"),
+            "was exported without its function bodies, expected a body for FadeUpsample",
+            id="no body",
+        ),
+        pytest.param(model_bytes("Foo", domain="bar"), "bar:Foo", id="foreign operator"),
+        pytest.param(model_bytes("Fooo"), "No Op registered for Fooo", id="unknown operator"),
+    ],
+)
+def test_a_bad_file_is_one_clear_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], content: bytes, expected: str
+) -> None:
+    path = saved(tmp_path, content)
+    with pytest.raises(InputError) as error:
+        session_from_onnx(path)
+    text = str(error.value)
+    assert text.startswith(f"{path} ")
+    assert expected in text
+    assert "\n" not in text
+    assert "onnxruntime_src" not in text
+    assert capfd.readouterr() == ("", "")  # onnxruntime itself stays quiet
+
+
+def test_a_missing_file_and_a_folder_are_one_clear_line(tmp_path: Path) -> None:
+    for path, reason in ((tmp_path / "no.onnx", "No such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(InputError, match=f"{path} can't be read \\({reason}.*fade-export"):
+            session_from_onnx(path)
+
+
+def test_both_onnxruntimes_at_once_are_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("onnxruntime", "onnxruntime_gpu"):
+        info = tmp_path / f"{package}-1.31.1.dist-info" / "METADATA"
+        info.parent.mkdir()
+        info.write_text(f"Metadata-Version: 2.1\nName: {package.replace('_', '-')}\nVersion: 1.31.1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(MissingDependency, match=r"overwrite each other.*pip uninstall -y onnxruntime onnxruntime-gpu"):
+        session_from_onnx(saved(tmp_path, model_bytes()))
+
+
+def test_metadata_is_given_back_whole(tmp_path: Path) -> None:
+    session = session_from_onnx(saved(tmp_path, model_bytes(metadata=json.dumps(GOOD))))
+    assert deployed_metadata(session) == GOOD
+
+
+@pytest.mark.parametrize("metadata", [None, "", "{", "[]", "3"], ids=str)
+def test_a_file_of_others_is_one_clear_line(tmp_path: Path, metadata: str | None) -> None:
+    session = session_from_onnx(saved(tmp_path, model_bytes(metadata=metadata)))
+    with pytest.raises(InputError, match=r"^a\.onnx has .*: export it from its checkpoint with fade-export$"):
+        deployed_metadata(session, name="a.onnx")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("task", "matting"),
+        ("head", "alpha"),
+        ("head", ["logits"]),
+        ("head", "probs"),  # a head, but this file has no such output
+        ("embed_preprocess", 1),
+        ("classes", 150),
+        ("classes", [1, 2]),
+        ("palette", [[0, 0]]),
+        ("palette", [[0, 0, 256]]),
+        ("mean", [1, 2]),
+        ("std", [1, 2, 0]),
+        ("size_multiple", 0),
+        ("short_side", 512.5),
+        ("long_side", None),
+    ],
+)
+def test_a_wrong_or_missing_field_is_named(tmp_path: Path, key: str, value: Any) -> None:
+    broken = copy.deepcopy(GOOD)
+    broken[key] = value
+    session = session_from_onnx(saved(tmp_path, model_bytes(metadata=json.dumps(broken))))
+    with pytest.raises(InputError, match=f"'{'probs' if value == 'probs' else key}'"):
+        deployed_metadata(session)
+    del broken[key]
+    session = session_from_onnx(saved(tmp_path, model_bytes(metadata=json.dumps(broken))))
+    with pytest.raises(InputError, match=f"'{key}' is missing"):
+        deployed_metadata(session)
+
+
+def test_a_palette_may_be_empty(tmp_path: Path) -> None:
+    session = session_from_onnx(saved(tmp_path, model_bytes(metadata=json.dumps(GOOD | {"palette": []}))))
+    assert deployed_metadata(session)["palette"] == []
