@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from fade_deploy.errors import FadeDeployError
+from fade_deploy.optional import require_exporting
 from fade_deploy.version import __version__
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ _LAZY = {
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'fade_deploy' has no attribute '{name}'")
+    if _LAZY[name] == "fade_deploy.api.export":
+        require_exporting()
     return getattr(importlib.import_module(_LAZY[name]), name)
 
 

@@ -37,12 +37,19 @@ def check_target(path: Path, *, force: bool) -> None:
     Raises:
         OutputError: The folder is missing or not writable, the target is a folder, or it exists without ``force``.
     """
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:  # a name that is too long, a loop of links, a folder that may not be searched
+        raise OutputError(f"{path} can't be written: {error.strerror}; give another name with -o") from error
     if path.is_dir():
         raise OutputError(f"{path} is a folder; give a file name with -o")
     if path.exists() and not force:
         raise OutputError(f"{path} exists; give another name with -o, or --force to replace it")
     if not path.parent.is_dir():
-        raise OutputError(f"{path} can't be written: the folder {path.parent} does not exist; create it first")
+        what = "is no folder" if path.parent.exists() else "does not exist"
+        raise OutputError(f"{path} can't be written: {path.parent} {what}; create the folder, or give another name")
     if not os.access(path.parent, os.W_OK):
         raise OutputError(f"{path} can't be written: no permission in {path.parent}; choose another place with -o")
 

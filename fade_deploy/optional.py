@@ -7,7 +7,10 @@ from types import ModuleType
 
 from fade_deploy.errors import MissingDependency
 
-__all__ = ["require"]
+__all__ = ["require", "require_exporting"]
+
+# All that an export imports from elsewhere; Pillow reads the sample pictures.
+_EXPORTING = ("torch", "onnx", "onnx_ir", "onnxscript", "polygraphy", "PIL")
 
 
 def require(module: str, *, extra: str) -> ModuleType:
@@ -30,3 +33,19 @@ def require(module: str, *, extra: str) -> ModuleType:
             f"{module} is not installed; install it with: pip install 'fade-deploy[{extra}]' "
             f"(from a clone: pip install '.[{extra}]')"
         ) from error
+
+
+def require_exporting() -> None:
+    """Check everything that an export needs at once, so that the user installs once.
+
+    Raises:
+        MissingDependency: Something is missing; the message names the extras for all that is.
+    """
+    extra = "export"
+    try:
+        require("onnxruntime", extra="ort-cpu")
+    except MissingDependency:
+        extra = "export,ort-cpu"
+    for module in _EXPORTING:
+        require(module, extra=extra)
+    require("onnxruntime", extra="ort-cpu")

@@ -6,6 +6,7 @@ own file names what differs and ``extends`` a shipped one.
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any
 
 from fade_deploy.errors import RecipeError
 
-__all__ = ["Recipe", "Shape", "choose_recipe", "list_recipes", "load_recipe", "recipe_folder"]
+__all__ = ["Recipe", "Shape", "list_recipes", "load_recipe", "recipe_folder"]
 
 _HIGH_TO_LOW = ("", "exact", "scrambled")
 
@@ -90,28 +91,6 @@ def load_recipe(name: str) -> Recipe:
     return _recipe_from_tables(name, _read_tables(name))
 
 
-def choose_recipe(asked: str, stated: object) -> Recipe:
-    """The recipe the user asked for, else the one a checkpoint states, else ``segformer``.
-
-    Args:
-        asked: Name or ``.toml`` path; empty for none.
-        stated: What stands in the checkpoint, None for nothing; only shipped recipes are accepted from there.
-
-    Raises:
-        RecipeError: As :func:`load_recipe`, or the checkpoint names a recipe that is not shipped.
-    """
-    if asked:
-        return load_recipe(asked)
-    if stated is None:
-        return load_recipe("segformer")
-    if stated not in list_recipes():
-        raise RecipeError(
-            f"the checkpoint asks for recipe {stated!r}, which is not shipped ({', '.join(list_recipes())}); "
-            "give one with --recipe"
-        )
-    return load_recipe(str(stated))
-
-
 def _read_tables(name: str) -> dict[str, Any]:
     if name.endswith(".toml"):
         source: Path | Traversable = Path(name)
@@ -125,6 +104,8 @@ def _read_tables(name: str) -> dict[str, Any]:
         tables = tomllib.loads(source.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"recipe '{name}' is not TOML: {error}; compare it with a shipped recipe") from error
+    except OSError as error:
+        raise RecipeError(f"recipe '{name}' can't be read: {error.strerror}; check its permissions") from error
     parent = tables.pop("extends", None)
     if parent is None:
         return tables
@@ -158,20 +139,20 @@ def _recipe_from_tables(name: str, tables: dict[str, Any]) -> Recipe:
         recipe = Recipe(
             name=Path(name).stem if name.endswith(".toml") else name,
             task=str(flat["task"]),
-            classes=tuple(str(x) for x in flat["classes"]),
-            heads=tuple(int(x) for x in flat["heads"]),
+            classes=tuple(_texts(flat["classes"])),
+            heads=tuple(_whole(x) for x in _entries(flat["heads"])),
             block_norm_eps=float(flat["block_norm_eps"]),
             embed_norm_eps=float(flat["embed_norm_eps"]),
             high_to_low=str(flat["high_to_low"]),
             mean=_triple(flat["mean"]),
             std=_triple(flat["std"]),
-            size_multiple=int(flat["size_multiple"]),
-            short_side=int(flat["short_side"]),
-            long_side=int(flat["long_side"]),
+            size_multiple=_whole(flat["size_multiple"]),
+            short_side=_whole(flat["short_side"]),
+            long_side=_whole(flat["long_side"]),
             tolerance=str(flat["tolerance"]),
-            pictures=tuple(str(x) for x in flat["pictures"]),
-            quick=tuple(Shape.parse(x) for x in flat["quick"]),
-            full=tuple(Shape.parse(x) for x in flat["full"]),
+            pictures=tuple(_texts(flat["pictures"])),
+            quick=tuple(Shape.parse(x) for x in _texts(flat["quick"])),
+            full=tuple(Shape.parse(x) for x in _texts(flat["full"])),
         )
     except (TypeError, ValueError) as error:
         raise RecipeError(f"recipe '{name}' has a value of the wrong kind: {error}") from error
@@ -181,9 +162,32 @@ def _recipe_from_tables(name: str, tables: dict[str, Any]) -> Recipe:
         raise RecipeError(f"recipe '{name}' has high_to_low '{recipe.high_to_low}', expected 'exact' or 'scrambled'")
     if min(recipe.std) <= 0 or recipe.size_multiple < 1 or not 1 <= recipe.short_side <= recipe.long_side:
         raise RecipeError(f"recipe '{name}' has a std, size_multiple, short_side or long_side that is not positive")
+    if not recipe.quick or not recipe.full:
+        raise RecipeError(f"recipe '{name}' verifies at no shape; name at least one in quick and in full")
     return recipe
 
 
 def _triple(values: Any) -> tuple[float, float, float]:
-    red, green, blue = (float(x) for x in values)
+    red, green, blue = (float(x) for x in _entries(values))
+    if not all(math.isfinite(x) for x in (red, green, blue)):
+        raise ValueError(f"{values} is not finite")
     return red, green, blue
+
+
+def _entries(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r} is not a list")
+    return value
+
+
+def _texts(value: Any) -> list[str]:
+    for entry in _entries(value):
+        if not isinstance(entry, str):
+            raise TypeError(f"{entry!r} is not text")
+    return value
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError(f"{value!r} is not a whole number")
+    return value

@@ -37,9 +37,7 @@ def golden_state_dict(model: torch.nn.Module, case: str) -> dict[str, torch.Tens
 def segformer(backbone: str, upsampler: str, classes: int = 150) -> SegFormer:
     """A whole SegFormer of the released sizes, with golden weights."""
     width = 256 if backbone in ("mit_b0", "mit_b1") else 768
-    config = SegFormerConfig(
-        backbone=MIT_VARIANTS[backbone], embed_width=width, classes=classes, upsampler=upsampler
-    )
+    config = SegFormerConfig(backbone=MIT_VARIANTS[backbone], embed_width=width, classes=classes, upsampler=upsampler)
     model = SegFormer(config).eval()
     case = f"seg_b0_{upsampler}_128x160"
     model.load_state_dict(golden_state_dict(model, case))

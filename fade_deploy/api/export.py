@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import platform
+import shlex
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -20,14 +21,14 @@ from polygraphy.backend.onnxrt import OnnxrtRunner
 
 from fade_deploy import artefact, contract
 from fade_deploy.contract import Head
-from fade_deploy.errors import ExportError
+from fade_deploy.errors import ExportError, RecipeError
 from fade_deploy.graph.onnx_from_model import GraphOptions, onnx_from_model
 from fade_deploy.models.checkpoint import Checkpoint, read_checkpoint
 from fade_deploy.models.complexity import count
 from fade_deploy.models.deployed import DeployedSegmentation
-from fade_deploy.models.recognise import backbone_name, class_names, segformer_from_checkpoint
-from fade_deploy.models.segformer import SegFormer
-from fade_deploy.recipe import Recipe, Shape, choose_recipe
+from fade_deploy.models.recognise import backbone_name, class_names, recipe_for, segformer_from_checkpoint
+from fade_deploy.models.segformer import STRIDE, SegFormer
+from fade_deploy.recipe import Recipe, Shape
 from fade_deploy.runtimes.eager import EagerRunner
 from fade_deploy.runtimes.ort import session_from_onnx
 from fade_deploy.tolerances import tolerance
@@ -90,12 +91,13 @@ def export(
     _check_request(target, manifest, options)
 
     read = read_checkpoint(source, ema=options.ema)
-    recipe = choose_recipe(options.recipe, read.facts.get("recipe"))
+    recipe = recipe_for(read, options.recipe)
     tolerance(recipe.tolerance)
     model = segformer_from_checkpoint(read, recipe)
     shapes = _verification_shapes(model, recipe, options)
+    inputs = verification_inputs(recipe, shapes, embed_preprocess=options.embed_preprocess)
     deployed = DeployedSegmentation(
-        model, head=options.head, mean=recipe.mean, std=recipe.std, embed_preprocess=options.embed_preprocess
+        model, head=Head(options.head), mean=recipe.mean, std=recipe.std, embed_preprocess=options.embed_preprocess
     ).eval()
     facts = _facts(read, model, recipe, options)
     logger.info("read: %s, %s, %s upsampling", source.name, facts["backbone"], facts["upsampler"])
@@ -108,7 +110,6 @@ def export(
     logger.info("export: opset %d, %.1f MB (%.1f s)", options.opset, len(data) / 1e6, time.perf_counter() - start)
 
     with artefact.staged(target, data) as staged:
-        inputs = verification_inputs(recipe, shapes, embed_preprocess=options.embed_preprocess)
         agreements = _verify(staged, deployed, inputs, recipe)
         passed = all(agreement.passed for agreement in agreements)
         if not passed:
@@ -143,10 +144,18 @@ def _verification_shapes(model: SegFormer, recipe: Recipe, options: ExportOption
     if options.shape is not None:
         model.check_size(options.shape.height, options.shape.width)
         return [options.shape]
+    if recipe.size_multiple % STRIDE:
+        raise RecipeError(
+            f"recipe '{recipe.name}' has size_multiple {recipe.size_multiple}, expected a multiple of {STRIDE} for a "
+            "SegFormer of dynamic size: mend it, or give a fixed --shape"
+        )
     shapes = recipe.full if options.full_verification else recipe.quick
     for shape in shapes:
         if shape.height % recipe.size_multiple or shape.width % recipe.size_multiple:
-            raise ExportError(f"recipe '{recipe.name}' verifies at {shape}, not a multiple of {recipe.size_multiple}")
+            raise RecipeError(
+                f"recipe '{recipe.name}' verifies at {shape}, expected multiples of its size_multiple "
+                f"{recipe.size_multiple}: mend quick and full"
+            )
     return shapes
 
 
@@ -281,10 +290,11 @@ def _manifest(
 
 
 def _command(source: Path, target: Path, options: ExportOptions) -> str:
+    recipe = Path(options.recipe).name if options.recipe.endswith(".toml") else options.recipe
     words = ["fade-export", source.name, "--format", "onnx", "-o", target.name.replace(".unverified", "")]
     defaults = ExportOptions()
     for flag, given, default in (
-        ("--recipe", options.recipe, defaults.recipe),
+        ("--recipe", recipe, defaults.recipe),
         ("--head", str(options.head), str(defaults.head)),
         ("--opset", str(options.opset), str(defaults.opset)),
         ("--shape", str(options.shape), str(defaults.shape)),
@@ -299,4 +309,4 @@ def _command(source: Path, target: Path, options: ExportOptions) -> str:
     ):
         if on:
             words.append(flag)
-    return " ".join(words)
+    return shlex.join(words)

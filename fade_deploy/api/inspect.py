@@ -11,7 +11,6 @@ from typing import Any
 from fade_deploy import artefact, contract
 from fade_deploy.errors import InputError
 from fade_deploy.optional import require
-from fade_deploy.recipe import choose_recipe
 
 __all__ = ["inspect"]
 
@@ -42,10 +41,10 @@ def _inspect_checkpoint(path: Path, recipe_name: str, ema: bool, height: int, wi
     require("torch", extra="export")
     from fade_deploy.models.checkpoint import read_checkpoint
     from fade_deploy.models.complexity import count
-    from fade_deploy.models.recognise import backbone_name, class_names, segformer_from_checkpoint
+    from fade_deploy.models.recognise import backbone_name, class_names, recipe_for, segformer_from_checkpoint
 
     read = read_checkpoint(path, ema=ema)
-    recipe = choose_recipe(recipe_name, read.facts.get("recipe"))
+    recipe = recipe_for(read, recipe_name)
     model = segformer_from_checkpoint(read, recipe)
     model.check_size(height, width)
     complexity = count(model, height=height, width=width)
@@ -84,7 +83,9 @@ def _inspect_onnx(path: Path) -> dict[str, Any]:
         facts = json.loads(properties.get(contract.METADATA_KEY, "{}"))
     except ValueError:
         facts = {}
-    return {
+    if not isinstance(facts, dict):
+        facts = {}
+    measured = {
         "kind": "onnx",
         "file": path.name,
         "sha256": artefact.sha256_of(path),
@@ -96,7 +97,11 @@ def _inspect_onnx(path: Path) -> dict[str, Any]:
         "nodes": dict(Counter(_op(node) for node in model.graph.node).most_common()),
         "functions": {function.name: len(function.node) for function in model.functions},
         "weights": sum(_elements(initializer) for initializer in model.graph.initializer),
-        **{key: value for key, value in facts.items() if key != "opset"},
+    }
+    return {
+        **measured,
+        # What the file says about itself never replaces what was measured.
+        **{key: value for key, value in facts.items() if key not in measured and key != "opset"},
         "notes": [] if facts else ["no fade-deploy metadata: this file was not written by fade-export"],
     }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fade_deploy import artefact
+from fade_deploy.errors import OutputError
 from fade_deploy.serve.pictures import label_picture, overlay_picture, palette_for, png_bytes, read_picture
 from fade_deploy.serve.predictor import Predictor
 
@@ -51,6 +52,8 @@ def predict(
     """
     picture = Path(picture)
     target = Path(output) if output is not None else Path(f"{picture.stem}.{'overlay' if overlay else 'labels'}.png")
+    if target.suffix.lower() != ".png":
+        raise OutputError(f"{target} does not end in .png, which is what is written; give another name with -o")
     artefact.check_target(target, force=force)
     pixels = read_picture(picture)
     predictor = Predictor(model, threads=threads)

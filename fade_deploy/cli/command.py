@@ -63,7 +63,7 @@ def main(app: typer.Typer, name: str) -> None:
     except (FadeDeployError, typer.TyperException) as error:
         message = error.format_message() if isinstance(error, typer.TyperException) else str(error)
         if isinstance(error, typer.TyperException):
-            message += f" See {name} --help."
+            message = f"{message.rstrip('.')}; see {name} --help"
         message = " ".join(message.split())
         if as_json:
             _print_json({"status": "error", "error": message})
@@ -77,7 +77,7 @@ def main(app: typer.Typer, name: str) -> None:
     if as_json:
         _print_json({"status": "passed" if outcome.passed else "failed", **outcome.document})
     else:
-        console = Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False, markup=False)
+        console = Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False, markup=False, emoji=False)
         for table in outcome.tables:
             console.print(table)
         for line in outcome.lines:

@@ -74,10 +74,7 @@ def export(
 
     - `fade-export model.pth --shape 1x3x512x512 --opset 21 --force`
     """
-    optional.require("torch", extra="export")
-    optional.require("polygraphy", extra="export")
-    optional.require("onnxscript", extra="export")
-    optional.require("onnxruntime", extra="ort-cpu")
+    optional.require_exporting()
     from fade_deploy.api.export import ExportOptions
     from fade_deploy.api.export import export as export_file
 
@@ -99,10 +96,11 @@ def export(
 
 def _outcome(result: ExportResult) -> command.Outcome:
     facts = result.document
+    operators = "standard operators" if facts["operators"] == "standard" else facts["operators"]
     outcome = command.Outcome(
         artefact=str(result.path),
         passed=result.passed,
-        detail=f"{facts['artefact']['bytes'] / 1e6:.1f} MB, opset {facts['opset']}, fade {facts['operators']}, "
+        detail=f"{facts['artefact']['bytes'] / 1e6:.1f} MB, opset {facts['opset']}, {operators}, "
         f"sha256 {facts['artefact']['sha256'][:12]}",
         document={"path": str(result.path), "notes": list(result.notes), "manifest": facts},
     )
@@ -112,8 +110,9 @@ def _outcome(result: ExportResult) -> command.Outcome:
         f"{facts['backbone']} with {facts['upsampler']} upsampling, {len(facts['classes'])} classes, "
         f"{facts['parameters']} parameters; needs ONNX Runtime {facts['lowest_onnxruntime']} or newer"
     )
-    if facts["agreement"]["verification"] == "quick":
-        outcome.lines.append("verified quickly (3 shapes); --verify full compares all of the recipe's shapes")
+    if facts["agreement"]["verification"] == "quick" and facts["shape"] == "dynamic":
+        shapes = len(result.agreements)
+        outcome.lines.append(f"verified quickly (shapes: {shapes}); --verify full compares all of the recipe's shapes")
     outcome.lines.append(f"manifest: {result.manifest}")
     if not result.passed:
         outcome.lines.append("the runtimes disagree: the file is kept under another name; please report the manifest")

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from fade_deploy import contract
 from fade_deploy.graph import passes
 from fade_deploy.graph.function_bodies import PLUGIN_ATTRIBUTES
-from fade_deploy.ops import reassembly  # noqa: F401 - defines torch.ops.fade
+from fade_deploy.ops.torch_ops import TORCH_OPS
 
 __all__ = ["GraphOptions", "onnx_from_model"]
 
@@ -83,11 +83,7 @@ def onnx_from_model(model: nn.Module, example: Tensor, options: GraphOptions) ->
 
 
 def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
-    return {
-        torch.ops.fade.reassemble.default: _node_of(contract.REASSEMBLE),
-        torch.ops.fade.upsample.default: _node_of(contract.UPSAMPLE),
-        torch.ops.fade.accumulate.default: _node_of(contract.ACCUMULATE),
-    }
+    return {TORCH_OPS[operator.name].default: _node_of(operator) for operator in contract.OPERATORS}
 
 
 def _node_of(operator: contract.Operator) -> Callable[..., Any]:

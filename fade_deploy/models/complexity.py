@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from fade_deploy.ops.torch_ops import TORCH_OPS
+
 __all__ = ["Complexity", "count"]
 
 
@@ -72,7 +74,7 @@ def _numel(shape: Any) -> int:
 
 
 _REASSEMBLY_FLOPS: dict[Any, Any] = {
-    torch.ops.fade.reassemble: _reassemble_flops,
-    torch.ops.fade.upsample: _upsample_flops,
-    torch.ops.fade.accumulate: _accumulate_flops,
+    TORCH_OPS["FadeReassemble"]: _reassemble_flops,
+    TORCH_OPS["FadeUpsample"]: _upsample_flops,
+    TORCH_OPS["FadeAccumulate"]: _accumulate_flops,
 }

@@ -29,6 +29,12 @@ class Shapes:
         self.facts = checkpoint.facts
         self.is_high_to_low = any(low_to_high_key(key) != key for key in checkpoint.state_dict)
         self.shapes = {low_to_high_key(key): tuple(value.shape) for key, value in checkpoint.state_dict.items()}
+        if len(self.shapes) < len(checkpoint.state_dict):
+            twice = next(key for key in checkpoint.state_dict if low_to_high_key(key) != key)
+            raise CheckpointError(
+                f"{self.path} holds '{one_line(twice)}' and a weight under the low-to-high name of the same; "
+                "expected one: re-save the weights of one model"
+            )
 
     def of(self, key: str, dimensions: int) -> tuple[int, ...]:
         """A shape of that many dimensions, none of them empty."""
@@ -133,16 +139,17 @@ def _stated(weights: Shapes, recipe: Recipe, widths: tuple[int, ...], table: dic
         if not known:
             missing.append(name)
         elif other := next((value for value in known if value != known[0]), None):
+            source = "the B0-B5 table" if table else "the checkpoint"
             raise CheckpointError(
-                f"{weights.path}: {name} is {known[0]} by {'the B0-B5 table' if table else 'the checkpoint'}, but stated "
-                f"as {other}: leave it out of the recipe, or of meta['fade_deploy'] and save again"
+                f"{weights.path}: {name} is {known[0]} by {source}, but stated as {other}: leave it out of the recipe, "
+                "or of meta['fade_deploy'] and save again"
             )
         else:
             chosen[name] = known[0]
     if missing:
         raise CheckpointError(
             f"{weights.path}: a MiT with the widths {list(widths)} is none of {', '.join(MIT_VARIANTS)}, and weights "
-            f"don't tell {', '.join(missing)}: state them under [model] {_STATE_IT}"
+            f"don't tell {', '.join(missing)}: state them under [model] {STATE_IT}"
         )
     return chosen
 

@@ -15,6 +15,7 @@ import re
 import struct
 import warnings
 import zipfile
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from typing import IO, Any
 
 import torch
@@ -24,16 +25,10 @@ from fade_deploy.models.inert import STAND_INS
 
 __all__ = ["one_line", "torch_file_content"]
 
-# What torch's restricted unpickler allows by itself, apart from its own names, which it judges one by one.
-_TORCH_ALLOWS = frozenset(
-    {
-        "_codecs.encode",
-        "builtins.bytearray",
-        "builtins.complex",
-        "builtins.set",
-        "collections.Counter",
-        "collections.OrderedDict",
-    }
+# What torch's restricted unpickler allows by itself; of these families of its own names it judges one by one.
+_TORCH_ALLOWS = re.compile(
+    r"torch\.(\w+|(_utils|_tensor|cuda|storage)\.\w+|nn\.parameter\.Parameter|serialization\._get_layout)"
+    r"|collections\.(Counter|OrderedDict)|builtins\.(bytearray|complex|set)|_codecs\.encode"
 )
 # Hashing a tuple recurses in C without a guard: a million nested ones end the process (measured with torch 2.13).
 # Real files nest three deep.
@@ -100,7 +95,7 @@ def torch_file_content(stream: IO[bytes], name: str) -> Any:
 
 
 def _load(stream: IO[bytes]) -> Any:
-    # What others allowed in this process (transformers does) must not count for this file.
+    # What others allowed in this process must not count for this file.
     others = torch.serialization.get_safe_globals()
     torch.serialization.clear_safe_globals()
     try:
@@ -185,14 +180,18 @@ def _look_through_pickle(stream: IO[bytes], name: str) -> None:
                     "re-save them with torch.save(model.state_dict(), 'weights.pth')"
                 )
             if opcode.name in ("GLOBAL", "INST"):
-                _check_name(str(argument).replace(" ", ".", 1), name)
+                module, _, attribute = str(argument).partition(" ")
+                _check_name(module, attribute, name)
             elif opcode.name == "STACK_GLOBAL":
-                _check_name(".".join(text for _, text in taken), name)
+                _check_name(taken[0][1], taken[1][1], name)
             text = argument if isinstance(argument, str) else ""
             stack.extend((depth, text) for _ in opcode.stack_after)
 
 
-def _check_name(asked: str, name: str) -> None:
-    asked = re.sub(r"^__builtin__\.", "builtins.", asked)  # Python 2's name, which protocol 2 writes
-    if asked not in STAND_INS and asked not in _TORCH_ALLOWS and not asked.startswith("torch."):
+def _check_name(module: str, attribute: str, name: str) -> None:
+    # Protocol 2 writes Python 2's names; torch translates them in the same way.
+    if (module, attribute) in NAME_MAPPING:
+        module, attribute = NAME_MAPPING[module, attribute]
+    asked = f"{IMPORT_MAPPING.get(module, module)}.{attribute}"
+    if asked not in STAND_INS and not _TORCH_ALLOWS.fullmatch(asked):
         raise _refusal(name, asked)

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fade_deploy.ops.reassembly import accumulate, repeat_nearest, upsample
+from fade_deploy.ops.reassembly import accumulate, upsample
+from fade_deploy.ops.torch_ops import repeat_nearest
 
 __all__ = ["FADE", "FADELite", "ScrambledFADE", "SemiShiftUp", "low_to_high_key"]
 

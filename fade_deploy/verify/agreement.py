@@ -6,6 +6,7 @@ implementations may still swap where two classes tie within the error.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from polygraphy.backend.base import BaseRunner
-from polygraphy.comparator import Comparator, CompareFunc, IterationResult
+from polygraphy.comparator import Comparator, IterationResult, SimpleCompareFunc
 from polygraphy.logger import G_LOGGER
 
 from fade_deploy.tolerances import Tolerance
@@ -34,7 +35,7 @@ class Agreement:
     shape: str  # of the input, NxHxW
     source: str  # of the input
     passed: bool
-    max_error: float | None  # absolute; None for an output of labels
+    max_error: float | None  # absolute; None for an output of labels, or of another shape or dtype
     mean_error: float | None
     p999_error: float | None  # 99.9 % of the values are at most this far apart
     reference_std: float | None
@@ -42,8 +43,11 @@ class Agreement:
     labels_agreeing: int
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
+        """For JSON, which has no NaN and no infinity: these stand there as text."""
+        return {
+            name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in asdict(self).items()
+        }
 
 
 def compare(
@@ -57,7 +61,8 @@ def compare(
     """Run both on every input and compare ``output`` elementwise, and the labels with their margin.
 
     An element fails where its error exceeds ``atol`` and ``rtol * |reference|`` or is not a number; a label fails
-    where the candidate differs although the reference's best score leads by more than the tolerated error.
+    where the candidate differs although the reference's best score leads by more than the tolerated error. Another
+    shape or dtype fails, and so does a reference whose scores are not finite: it has no labels to compare with.
 
     Args:
         reference: Gives ``output`` and ``SCORES``.
@@ -78,20 +83,21 @@ def _compare_one(
         expected, scores = expected_outputs[output], expected_outputs[SCORES]
         given = given_outputs[output]
         is_labels = np.issubdtype(expected.dtype, np.integer)
+        same_form = (given.shape, given.dtype) == (expected.shape, expected.dtype)
         labels = given if is_labels else given.argmax(1)
         compared, agreeing = _label_counts(scores, labels, tolerance)
         compare_func = (
             _compare_labels(output, compared == agreeing)
             if is_labels
-            else CompareFunc.simple(atol=tolerance.atol, rtol=tolerance.rtol)
+            else SimpleCompareFunc(atol=tolerance.atol, rtol=tolerance.rtol)
         )
         verdict = Comparator.compare_accuracy(results, comparisons=[(1, 0)], compare_func=_only(output, compare_func))
-    error = None if is_labels else np.abs(given.astype(np.float64) - expected)
+    error = None if is_labels or not same_form else np.abs(given.astype(np.float64) - expected)
     return Agreement(
         output=output,
         shape=str(batch.shape),
         source=batch.source,
-        passed=bool(verdict) and compared == agreeing,
+        passed=bool(verdict) and compared == agreeing and same_form and bool(np.isfinite(scores).all()),
         max_error=None if error is None else float(error.max()),
         mean_error=None if error is None else float(error.mean()),
         p999_error=None if error is None else float(np.quantile(error, 0.999)),
@@ -109,6 +115,8 @@ def _label_counts(scores: NDArray[Any], labels: NDArray[Any], tolerance: Toleran
         decided = first - second > np.maximum(tolerance.atol, tolerance.rtol * np.abs(first))
     else:
         decided = np.ones(best.shape, dtype=bool)
+    if labels.shape != best.shape:
+        return int(decided.sum()), 0
     return int(decided.sum()), int((best == labels)[decided].sum())
 
 
@@ -132,4 +140,10 @@ def _compare_labels(output: str, agreed: bool) -> Any:
 
 def worst(agreements: Sequence[Agreement]) -> Agreement:
     """The comparison that failed, or else the one with the largest error."""
-    return max(agreements, key=lambda a: (not a.passed, a.max_error or 0.0, a.labels_compared - a.labels_agreeing))
+
+    def severity(agreement: Agreement) -> tuple[bool, float, int]:
+        error = agreement.max_error or 0.0
+        wrong = agreement.labels_compared - agreement.labels_agreeing
+        return not agreement.passed, math.inf if math.isnan(error) else error, wrong
+
+    return max(agreements, key=severity)

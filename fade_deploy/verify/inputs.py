@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from fade_deploy.errors import RecipeError
 from fade_deploy.recipe import Recipe, Shape, recipe_folder
 
 __all__ = ["VerificationInput", "verification_inputs"]
@@ -30,8 +31,17 @@ def verification_inputs(
 
     The entries of a batch differ: they walk the pictures, mirrored on every second round. A recipe without pictures
     gets seeded noise, which hides what only structured input shows, so the source says it.
+
+    Raises:
+        RecipeError: A sample picture is missing or is no picture; raised at once, not with the first batch.
     """
-    pictures = [_open(name) for name in recipe.pictures]
+    pictures = [_open(name, recipe) for name in recipe.pictures]
+    return _batches(recipe, pictures, shapes, embed_preprocess=embed_preprocess)
+
+
+def _batches(
+    recipe: Recipe, pictures: Sequence[Image.Image], shapes: Sequence[Shape], *, embed_preprocess: bool
+) -> Iterator[VerificationInput]:
     for turn, shape in enumerate(shapes):
         if pictures:
             batch = np.stack([_entry(pictures, turn + entry, shape) for entry in range(shape.batch)])
@@ -50,9 +60,15 @@ def normalised(pictures: NDArray[np.uint8], mean: Sequence[float], std: Sequence
     return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
 
 
-def _open(name: str) -> Image.Image:
-    with recipe_folder().joinpath(name).open("rb") as file:
-        return Image.open(file).convert("RGB")
+def _open(name: str, recipe: Recipe) -> Image.Image:
+    try:
+        with recipe_folder().joinpath(name).open("rb") as file:
+            return Image.open(file).convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise RecipeError(
+            f"recipe '{recipe.name}' has the sample picture {name}, which can't be read as one; pictures are shipped "
+            "ones or absolute paths: mend the list, or leave it empty to verify with noise"
+        ) from error
 
 
 def _entry(pictures: Sequence[Image.Image], index: int, shape: Shape) -> NDArray[np.uint8]:

@@ -32,8 +32,8 @@ TRAINING = ("astronaut", "chelsea", "rocket", "hubble_deep_field", "retina", "br
 HELD_OUT = ("coffee", "camera", "grass")  # never seen in training
 
 _FINE = 4  # shapes are drawn this much finer, so that their edges blend as a camera's would
-_AREA_PER_SHAPE = 5000  # pixels of picture; leaves about three quarters of it to the background
-_RADIUS = (18.0, 38.0)  # pixels
+_AREA_PER_SHAPE = 4500  # pixels of picture; leaves about three quarters of it to the background
+_RADIUS = (16.0, 34.0)  # pixels
 _THICKNESS = (3.5, 7.0)  # pixels, of wires and of the bars of fences
 _MOST_HIDDEN = 0.1  # of a new shape may lie over others: they are occluded, but still themselves
 _TRIES = 5  # places tried for a shape, and colours tried for its fill
@@ -64,8 +64,9 @@ def compose(
     for kind in rng.integers(1, len(CLASSES), size=max(1, round(height * width / _AREA_PER_SHAPE))):
         coverage = _coverage(rng, CLASSES[kind])
         for _ in range(_TRIES):
-            top, left = (int(rng.integers(0, side)) - coverage.shape[0] // 2 for side in (height, width))
-            # Centres lie in the picture, so the part of the shape that is seen is never empty.
+            # Half a radius at least lies in the picture on each side, so that what is seen still tells the shape.
+            reach, margin = coverage.shape[0] // 2, coverage.shape[0] // 6
+            top, left = (int(rng.integers(margin, side - margin)) - reach for side in (height, width))
             seen = coverage[max(0, -top) : height - top, max(0, -left) : width - left]
             window = np.s_[max(0, top) : top + coverage.shape[0], max(0, left) : left + coverage.shape[1]]
             inside = seen >= 0.5
@@ -133,9 +134,10 @@ def _outlines(rng: np.random.Generator, kind: str, thickness: float) -> list[tup
         aside = np.array([1.15 - inner + rng.uniform(0.0, 0.2), 0.0])
         return [(_circle(1.0), True), (_circle(inner) + aside, False)]
     if kind == "fence":
-        bars = np.linspace(-0.75, 0.75, int(rng.integers(4, 7)))
+        most = 1 + int(1.5 / (2.2 * thickness))  # leaves gaps wider than the bars
+        bars = np.linspace(-0.75, 0.75, int(np.clip(most, 3, rng.integers(4, 7))))
         upright = [(_bar(-0.75, 0.75, x, thickness / 2), True) for x in bars]
-        return upright + [(_bar(-0.9, 0.9, y, thickness / 2)[:, ::-1], True) for y in (-0.45, 0.45)]
+        return upright + [(_bar(-0.9, 0.9, y, thickness / 2)[:, ::-1], True) for y in (-0.4, 0.4)]
     x = np.linspace(-1.4, 1.4, 60)
     y = rng.uniform(0.1, 0.35) * np.sin(rng.uniform(1.5, 5.0) * x + rng.uniform(0, 6.3))
     line = np.stack([x, y], 1)
