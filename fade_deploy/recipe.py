@@ -139,7 +139,7 @@ def _recipe_from_tables(name: str, tables: dict[str, Any]) -> Recipe:
         recipe = Recipe(
             name=Path(name).stem if name.endswith(".toml") else name,
             task=str(flat["task"]),
-            classes=tuple(_texts(flat["classes"])),
+            classes=_texts(flat["classes"]),
             heads=tuple(_whole(x) for x in _entries(flat["heads"])),
             block_norm_eps=float(flat["block_norm_eps"]),
             embed_norm_eps=float(flat["embed_norm_eps"]),
@@ -150,7 +150,7 @@ def _recipe_from_tables(name: str, tables: dict[str, Any]) -> Recipe:
             short_side=_whole(flat["short_side"]),
             long_side=_whole(flat["long_side"]),
             tolerance=str(flat["tolerance"]),
-            pictures=tuple(_texts(flat["pictures"])),
+            pictures=_texts(flat["pictures"]),
             quick=tuple(Shape.parse(x) for x in _texts(flat["quick"])),
             full=tuple(Shape.parse(x) for x in _texts(flat["full"])),
         )
@@ -180,11 +180,12 @@ def _entries(value: Any) -> list[Any]:
     return value
 
 
-def _texts(value: Any) -> list[str]:
-    for entry in _entries(value):
+def _texts(value: Any) -> tuple[str, ...]:
+    entries = _entries(value)
+    for entry in entries:
         if not isinstance(entry, str):
             raise TypeError(f"{entry!r} is not text")
-    return value
+    return tuple(entries)
 
 
 def _whole(value: Any) -> int:

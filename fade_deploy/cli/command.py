@@ -6,6 +6,7 @@ keeps its traceback.
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import sys
@@ -57,6 +58,9 @@ class Outcome:
 def main(app: typer.Typer, name: str) -> None:
     """Run a command whose function returns an :class:`Outcome`, and exit with its code."""
     start = time.perf_counter()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a class name or path that the terminal can't show is no failure
+            stream.reconfigure(errors="backslashreplace")
     as_json = "--json" in sys.argv[1:]
     try:
         outcome = app(prog_name=name, standalone_mode=False)
@@ -88,7 +92,8 @@ def main(app: typer.Typer, name: str) -> None:
 
 
 def _print_json(document: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    is_unicode = sys.stdout.encoding.lower().startswith("utf")
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=not is_unicode) + "\n")
 
 
 def _last_line(verdict: str, artefact: str, detail: str, seconds: float, *, error: bool) -> None:

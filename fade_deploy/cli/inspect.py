@@ -47,10 +47,10 @@ def inspect(
 
 
 def _text(key: str, value: Any) -> str:
-    if key == "classes":
-        shown = ", ".join(value[:8])
+    if key == "classes" and isinstance(value, list):  # what a file says of itself may be anything
+        shown = ", ".join(str(name) for name in value[:8])
         return f"{len(value)}: {shown}{', ...' if len(value) > 8 else ''}"
-    if key == "macs":
+    if key == "macs" and isinstance(value, dict) and value.keys() >= {"count", "height", "width"}:
         return f"{value['count']} at {value['height']}x{value['width']}"
     if isinstance(value, dict):
         return ", ".join(f"{name} {content}" for name, content in value.items())

@@ -1,0 +1,61 @@
+# Every command a contributor or CI runs. pip's own settings (PIP_INDEX_URL and friends) are honoured as they are.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+SAMPLE := samples/01_train_shapes
+DEMO := out/demo
+
+.PHONY: demo test test-full lint types check clean
+
+## make demo: install, export the shipped checkpoint, verify it, run it on a picture
+demo: $(VENV)/.runtime
+	@mkdir -p $(DEMO)
+	$(BIN)/fade-export $(SAMPLE)/shapes_fade.pth --format onnx -o $(DEMO)/model.onnx --force
+	@cp $(SAMPLE)/scene.png $(DEMO)/input.png
+	$(BIN)/fade-predict $(DEMO)/model.onnx $(DEMO)/input.png --overlay -o $(DEMO)/overlay.png --force
+	@echo
+	@echo "Made $(DEMO)/: model.onnx, model.json (the manifest), input.png, overlay.png. Next:"
+	@echo "  $(BIN)/fade-inspect $(DEMO)/model.onnx"
+	@echo "  $(BIN)/fade-predict $(DEMO)/model.onnx YOUR_PICTURE.jpg --overlay -o overlay.png"
+	@echo "  $(BIN)/fade-export YOUR_SEGFORMER_FADE.pth --format onnx"
+
+## make test: everything but the slow tests, on two processes of one thread each
+test: $(VENV)/.tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadgroup
+
+## make test-full: the slow tests: released sizes, several ONNX Runtime versions
+test-full: $(VENV)/.tests
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.tools
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.tools
+	$(BIN)/mypy
+
+check: lint types test
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "$(PYTHON) is missing or older than 3.11: install Python 3.11 to 3.13, or name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) can't make virtual environments: sudo apt-get install python3-venv" >&2; exit 2; }
+	@echo "making $(VENV) and installing into it (with PyTorch: minutes)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: $(BIN)/python pyproject.toml constraints.txt
+	@$(PIP) -e '.[export,ort-cpu]'
+	@touch $@
+
+$(VENV)/.tests: $(VENV)/.runtime
+	@$(PIP) -e '.[export,ort-cpu,test]'
+	@touch $@
+
+$(VENV)/.tools: $(VENV)/.tests
+	@$(PIP) -e '.[export,ort-cpu,test,dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist out .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,50 @@
+"""Fixtures shared by several test folders. PyTorch is imported inside them only: some tests prove its absence."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from fade_deploy.api.export import ExportResult
+
+TINY_CLASSES = ("sky", "sea", "sand", "rock")
+
+# Wherever the tests run: no colours, no terminal width, no language of the machine in what commands print.
+for _name in ("FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "COLUMNS", "TERMINAL_WIDTH"):
+    os.environ.pop(_name, None)
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SegFormer with FADE of 0.3 million seeded weights, in the container that mmsegmentation writes."""
+    import torch
+
+    from fade_deploy.models.mix_transformer import MixTransformerConfig
+    from fade_deploy.models.segformer import SegFormer, SegFormerConfig
+
+    torch.manual_seed(0)
+    backbone = MixTransformerConfig(widths=(16, 32, 40, 64), depths=(1, 1, 1, 1), heads=(1, 2, 5, 8))
+    model = SegFormer(SegFormerConfig(backbone=backbone, embed_width=32, classes=4, upsampler="fade"))
+    stated = {"heads": [1, 2, 5, 8], "block_norm_eps": 1e-6, "embed_norm_eps": 1e-5}
+    path = tmp_path_factory.mktemp("tiny") / "tiny.pth"
+    torch.save({"meta": {"CLASSES": TINY_CLASSES, "fade_deploy": stated}, "state_dict": model.state_dict()}, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_export(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
+    """``tiny_checkpoint`` exported once, by the API: logits, dynamic, compared at the recipe's quick shapes."""
+    from fade_deploy.api.export import ExportOptions, export
+
+    folder = tmp_path_factory.mktemp("tiny_export")
+    return export(tiny_checkpoint, folder / "tiny.onnx", ExportOptions(full_verification=False))
+
+
+@pytest.fixture(scope="session")
+def tiny_onnx(tiny_export: ExportResult) -> Path:
+    """The file of ``tiny_export``; not to be changed."""
+    return tiny_export.path

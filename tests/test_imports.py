@@ -1,0 +1,168 @@
+"""Every arrow of the house points one way, and what a user did not install is never imported."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "fade_deploy"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# One row a layer: what it may import of the house, itself and the leaves aside.
+ALLOWED = {
+    "leaves": set(),
+    "ops": set(),
+    "models": {"ops"},
+    "graph": {"ops"},  # never models
+    "runtimes": set(),
+    "verify": {"runtimes"},
+    "serve": {"runtimes"},
+    "api": {"ops", "models", "graph", "runtimes", "verify", "serve"},
+    "cli": {"api"},
+    "face": {"api", "serve"},  # fade_deploy/__init__.py, and only when asked
+}
+LEAVES = {"errors", "optional", "contract", "tolerances", "recipe", "artefact", "version"}
+# What each layer may import of others' packages, besides the standard library.
+PACKAGES = {
+    "leaves": {"numpy"},
+    "ops": {"numpy", "torch"},
+    "models": {"numpy", "torch", "safetensors"},
+    "graph": {"numpy", "torch", "onnx", "onnx_ir", "onnxscript"},
+    "runtimes": {"numpy", "onnxruntime"},
+    "verify": {"numpy", "PIL", "polygraphy"},
+    "serve": {"numpy", "PIL"},
+    "api": {"numpy"},
+    "cli": {"rich", "typer"},
+    "face": set(),
+}
+# The modules that only an export imports.
+MORE_PACKAGES = {
+    "runtimes/eager.py": {"torch", "polygraphy"},
+    "api/export.py": {"torch", "onnx", "onnx_ir", "polygraphy"},
+    "api/inspect.py": {"torch", "onnx"},  # each when asked for a file of that kind
+}
+# Not one of these for `import fade_deploy` or a --help.
+HEAVY = ("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "PIL", "polygraphy", "safetensors", "transformers")
+
+
+def layer_of(path: Path) -> str:
+    first, *others = path.relative_to(PACKAGE).parts
+    if others:
+        return first
+    return "face" if first == "__init__.py" else "leaves"
+
+
+def layer_of_name(name: str) -> str:
+    """Of a dotted name below ``fade_deploy``."""
+    first = name.split(".")[1]
+    return "leaves" if first in LEAVES else first
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Every dotted name that a module imports, at its top, inside a function, by ``require``, or for types alone."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno} imports relatively"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("require", "import_module")):
+            yield from (name.value for name in node.args[:1] if isinstance(name, ast.Constant))
+
+
+def ours(path: Path) -> set[str]:
+    return {name for name in imported(path) if name.startswith("fade_deploy.")}
+
+
+def theirs(path: Path) -> set[str]:
+    roots = {name.partition(".")[0] for name in imported(path)}
+    return roots - set(sys.stdlib_module_names) - {"fade_deploy", "__future__"}
+
+
+def identify(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
+
+
+def test_every_module_has_its_place() -> None:
+    assert {layer_of(path) for path in MODULES} == set(ALLOWED)
+    assert {path.stem for path in MODULES if layer_of(path) == "leaves"} == LEAVES
+
+
+@pytest.mark.parametrize("path", MODULES, ids=identify)
+def test_imports_point_one_way(path: Path) -> None:
+    layer = layer_of(path)
+    wrong = {name for name in ours(path) if layer_of_name(name) not in {"leaves", layer} | ALLOWED[layer]}
+    assert not wrong
+
+
+@pytest.mark.parametrize("path", MODULES, ids=identify)
+def test_a_layer_imports_no_package_but_its_own(path: Path) -> None:
+    allowed = PACKAGES[layer_of(path)] | MORE_PACKAGES.get(identify(path), set())
+    assert theirs(path) <= allowed
+
+
+def test_nobody_imports_the_commands() -> None:
+    assert not [path for path in MODULES for name in ours(path) if "fade_deploy.cli" in name and layer_of(path) != "cli"]
+
+
+def test_no_module_is_named_for_nothing() -> None:
+    names = {part for path in MODULES for part in path.relative_to(PACKAGE).with_suffix("").parts}
+    assert not names & {"utils", "util", "helpers", "common", "base", "misc"}
+
+
+def loaded_by(code: str) -> set[str]:
+    """Which heavy packages a fresh interpreter has loaded after some code."""
+    script = f"{code}\nimport sys\nprint(*sorted(set(sys.modules) & {set(HEAVY)!r}))"
+    finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert finished.returncode == 0, finished.stderr
+    return set(finished.stdout.splitlines()[-1].split())
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    assert loaded_by("import fade_deploy; fade_deploy.__version__, dir(fade_deploy)") == set()
+
+
+@pytest.mark.parametrize("name", ["export", "inspect", "predict"])
+def test_help_loads_nothing_heavy(name: str) -> None:
+    code = f"""
+import sys
+sys.argv = ["fade-{name}", "--help"]
+from fade_deploy.cli.{name} import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code
+"""
+    assert loaded_by(code) == set()
+
+
+@pytest.mark.parametrize(
+    ("code", "loaded"),
+    [
+        ("from fade_deploy import Predictor", set()),  # onnxruntime comes with its first session
+        ("from fade_deploy import predict", set()),
+        ("import fade_deploy.api.inspect", set()),
+        ("import fade_deploy.runtimes.ort", set()),
+        ("import fade_deploy.ops.numpy_oracle", set()),
+        ("import fade_deploy.verify.segmentation_scores", set()),
+        ("import fade_deploy.verify.inputs", {"PIL"}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_server_loads_only_what_it_uses(code: str, loaded: set[str]) -> None:
+    assert loaded_by(code) == loaded
+
+
+def test_every_public_name_is_there() -> None:
+    import fade_deploy
+
+    assert sorted(fade_deploy.__all__) == dir(fade_deploy)
+    for name in fade_deploy.__all__:
+        assert getattr(fade_deploy, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'exprot'"):
+        _ = fade_deploy.exprot
