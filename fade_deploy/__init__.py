@@ -14,8 +14,9 @@ from fade_deploy.optional import require_exporting
 from fade_deploy.version import __version__
 
 if TYPE_CHECKING:
-    from fade_deploy.api.export import ExportOptions, ExportResult, export
+    from fade_deploy.api.export import ExportResult, export
     from fade_deploy.api.inspect import inspect
+    from fade_deploy.api.options import ExportOptions
     from fade_deploy.api.predict import Prediction, predict
     from fade_deploy.serve.predictor import Predictor
 
@@ -32,7 +33,7 @@ __all__ = [
 ]
 
 _LAZY = {
-    "ExportOptions": "fade_deploy.api.export",
+    "ExportOptions": "fade_deploy.api.options",
     "ExportResult": "fade_deploy.api.export",
     "export": "fade_deploy.api.export",
     "inspect": "fade_deploy.api.inspect",

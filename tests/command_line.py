@@ -1,7 +1,8 @@
-"""Commands as a user calls them: another process, with its exit code and both its outputs."""
+"""Commands as a user calls them, with their exit code and both their outputs."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import resource
 import subprocess
@@ -9,6 +10,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 # What a command needs and a plain installation lacks, `import` name by name.
 _WITHOUT = """
@@ -70,6 +73,20 @@ def run(
     return Finished(finished.returncode, finished.stdout, finished.stderr)
 
 
+def run_here(
+    command: str, *arguments: Path | str, patch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str]
+) -> Finished:
+    """The same in this process and its current folder: faster, and its insides can be changed. Needs ``capfd``."""
+    module = importlib.import_module(f"fade_deploy.cli.{command.removeprefix('fade-')}")
+    patch.setattr(sys, "argv", [command, *(str(argument) for argument in arguments)])
+    capture.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        module.main()
+    captured = capture.readouterr()
+    assert isinstance(ended.value.code, int)
+    return Finished(ended.value.code, captured.out, captured.err)
+
+
 def _limit(largest_file: int | None) -> Callable[[], None] | None:
     if largest_file is None:
         return None
@@ -78,6 +95,4 @@ def _limit(largest_file: int | None) -> Callable[[], None] | None:
 
 def contents(folder: Path) -> dict[str, bytes | None]:
     """Every path below a folder, hidden ones too, with a file's bytes: what a failed command must leave alone."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")
-    }
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.command_line import Finished, run
 
 if TYPE_CHECKING:
     from fade_deploy.api.export import ExportResult
@@ -16,6 +21,15 @@ TINY_CLASSES = ("sky", "sea", "sand", "rock")
 # Wherever the tests run: no colours, no terminal width, no language of the machine in what commands print.
 for _name in ("FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "COLUMNS", "TERMINAL_WIDTH"):
     os.environ.pop(_name, None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests that share the export of ``tiny_onnx`` on one process of pytest-xdist: it takes its time."""
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            if "tiny_export" in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.xdist_group("tiny_export"))
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +62,27 @@ def tiny_export(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory)
 def tiny_onnx(tiny_export: ExportResult) -> Path:
     """The file of ``tiny_export``; not to be changed."""
     return tiny_export.path
+
+
+@dataclass(frozen=True, slots=True)
+class Reproduced:
+    """What the manifest's command wrote elsewhere, and what it said."""
+
+    folder: Path
+    finished: Finished
+
+
+@pytest.fixture(scope="session")
+def tiny_export_reproduced(
+    tiny_export: ExportResult, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Reproduced:
+    """The command that the manifest of ``tiny_export`` states, run as somebody else, elsewhere, with ``--json``."""
+    folder = tmp_path_factory.mktemp("somewhere else")
+    shutil.copy(tiny_checkpoint, folder)
+    words = shlex.split(tiny_export.document["reproduce"])
+    stranger = {"HOME": str(tmp_path_factory.mktemp("home")), "USER": "stranger", "LOGNAME": "stranger"}
+    # Not this process's seed, whatever that is: any other order of sets and dicts must give the same bytes.
+    seed = str((int(os.environ.get("PYTHONHASHSEED", "0").replace("random", "0")) + 4711) % 2**32)
+    finished = run(*words, "--json", cwd=folder, environment={**stranger, "PYTHONHASHSEED": seed})
+    assert finished.code == 0, finished.err
+    return Reproduced(folder, finished)

@@ -166,7 +166,7 @@ def test_an_impossible_target_is_refused_before_any_work(tmp_path: Path, name: s
 
 def test_a_folder_without_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
-    with pytest.raises(OutputError, match="no permission in .*; choose another place with -o"):
+    with pytest.raises(OutputError, match=r"no permission in .*; choose another place with -o"):
         artefact.check_target(tmp_path / "model.onnx", force=False)
 
 

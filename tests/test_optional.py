@@ -21,19 +21,6 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["p
 PACKAGES = {"PIL": "pillow", "onnx_ir": "onnxscript"}  # onnxscript depends on onnx-ir
 
 
-def hide(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
-    for name in list(sys.modules):
-        if name.partition(".")[0] in modules:
-            monkeypatch.delitem(sys.modules, name)
-
-    class Absent:
-        def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-            if name.partition(".")[0] in modules:
-                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-    monkeypatch.setattr(sys, "meta_path", [Absent(), *sys.meta_path])
-
-
 @pytest.mark.parametrize("name", ["json", "json.decoder"])
 def test_an_installed_module_is_imported(name: str) -> None:
     assert require(name, extra="export") is sys.modules[name]
@@ -103,7 +90,6 @@ def test_the_extra_that_is_named_brings_the_package(file: str, module: str, extr
 def test_the_python_api_says_what_to_install_too(monkeypatch: pytest.MonkeyPatch) -> None:
     import fade_deploy
 
-    hide(monkeypatch, "no_such_package")
     monkeypatch.setattr(optional, "_EXPORTING", ("no_such_package",))
     with pytest.raises(MissingDependency, match=r"fade-deploy\[export"):
         _ = fade_deploy.export

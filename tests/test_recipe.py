@@ -50,7 +50,19 @@ def test_a_shape_prints_as_it_is_read() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "512x512", "1x4x512x512", "1x512", "0x32x32", "1x0x32", "-1x32x32", "1X32X32", "1x32x32 ", "1x32.0x32", "axbxc"],
+    [
+        "",
+        "512x512",
+        "1x4x512x512",
+        "1x512",
+        "0x32x32",
+        "1x0x32",
+        "-1x32x32",
+        "1X32X32",
+        "1x32x32 ",
+        "1x32.0x32",
+        "axbxc",
+    ],
 )
 def test_other_text_is_no_shape_and_the_message_shows_one(text: str) -> None:
     with pytest.raises(RecipeError, match="1x512x512 or 1x3x512x512"):

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import platform
-import shlex
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from importlib import metadata
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,40 +17,25 @@ import torch
 from polygraphy.backend.onnxrt import OnnxrtRunner
 
 from fade_deploy import artefact, contract
+from fade_deploy.api.manifest import facts_of, manifest_document
+from fade_deploy.api.options import ExportOptions
 from fade_deploy.contract import Head
 from fade_deploy.errors import ExportError, RecipeError
 from fade_deploy.graph.onnx_from_model import GraphOptions, onnx_from_model
-from fade_deploy.models.checkpoint import Checkpoint, read_checkpoint
-from fade_deploy.models.complexity import count
+from fade_deploy.models.checkpoint import read_checkpoint
 from fade_deploy.models.deployed import DeployedSegmentation
-from fade_deploy.models.recognise import backbone_name, class_names, recipe_for, segformer_from_checkpoint
+from fade_deploy.models.recognise import recipe_for, segformer_from_checkpoint
 from fade_deploy.models.segformer import STRIDE, SegFormer
 from fade_deploy.recipe import Recipe, Shape
 from fade_deploy.runtimes.eager import EagerRunner
 from fade_deploy.runtimes.ort import session_from_onnx
 from fade_deploy.tolerances import tolerance
-from fade_deploy.verify.agreement import SCORES, Agreement, compare, worst
+from fade_deploy.verify.agreement import SCORES, Agreement, compare
 from fade_deploy.verify.inputs import VerificationInput, verification_inputs
-from fade_deploy.version import __version__
 
 __all__ = ["ExportOptions", "ExportResult", "export"]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExportOptions:
-    """What to export; everything that changes the file's bytes, and how thoroughly it is verified."""
-
-    recipe: str = ""  # name or .toml path; empty: the checkpoint's own, else "segformer"
-    head: Head = Head.LOGITS
-    embed_preprocess: bool = False
-    shape: Shape | None = None  # None: dynamic batch, height and width
-    opset: int = 18
-    standard_ops: bool = False
-    ema: bool = False
-    full_verification: bool = True
-    force: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +81,7 @@ def export(
     deployed = DeployedSegmentation(
         model, head=Head(options.head), mean=recipe.mean, std=recipe.std, embed_preprocess=options.embed_preprocess
     ).eval()
-    facts = _facts(read, model, recipe, options)
+    facts = facts_of(read, model, recipe, options)
     logger.info("read: %s, %s, %s upsampling", source.name, facts["backbone"], facts["upsampler"])
 
     start = time.perf_counter()
@@ -115,7 +97,7 @@ def export(
         if not passed:
             target = target.with_suffix(".unverified.onnx")
             manifest = target.with_suffix(".json")
-        document = _manifest(facts, staged, target, source, agreements, passed, options)
+        document = manifest_document(facts, staged, target, source, agreements, passed, options)
         with artefact.staged(manifest, artefact.json_bytes(document)) as staged_manifest:
             artefact.publish(staged, target)
             artefact.publish(staged_manifest, manifest)
@@ -157,41 +139,6 @@ def _verification_shapes(model: SegFormer, recipe: Recipe, options: ExportOption
                 f"{recipe.size_multiple}: mend quick and full"
             )
     return shapes
-
-
-def _facts(read: Checkpoint, model: SegFormer, recipe: Recipe, options: ExportOptions) -> dict[str, Any]:
-    """What the file says about itself; every runtime and our predictor read it."""
-    size = options.shape or Shape(1, 512, 512)
-    complexity = count(model, height=size.height, width=size.width)
-    return {
-        "task": recipe.task,
-        "model": "SegFormer",
-        "backbone": backbone_name(model.config.backbone),
-        "upsampler": model.config.upsampler,
-        "kernel_size": model.config.kernel_size,
-        "head": str(options.head),
-        "embed_preprocess": options.embed_preprocess,
-        "classes": list(class_names(read, recipe, model.config.classes)),
-        "palette": [list(colour) for colour in read.palette],
-        "mean": list(recipe.mean),
-        "std": list(recipe.std),
-        "size_multiple": recipe.size_multiple,
-        "short_side": recipe.short_side,
-        "long_side": recipe.long_side,
-        "recipe": recipe.name,
-        "tolerance": recipe.tolerance,
-        "shape": str(options.shape) if options.shape else "dynamic",
-        "opset": options.opset,
-        "operators": "standard" if options.standard_ops else f"{contract.DOMAIN} {contract.VERSION}",
-        "lowest_onnxruntime": contract.LOWEST_ONNXRUNTIME[options.opset],
-        "parameters": complexity.parameters,
-        "macs": {"height": complexity.height, "width": complexity.width, "count": complexity.macs},
-        "checkpoint_sha256": read.sha256,
-        "versions": {
-            "fade-deploy": __version__,
-            **{package: metadata.version(package) for package in ("torch", "onnx", "onnxscript", "onnx-ir")},
-        },
-    }
 
 
 def _graph(deployed: DeployedSegmentation, model: SegFormer, recipe: Recipe, options: ExportOptions) -> ir.Model:
@@ -260,53 +207,3 @@ def _line(agreement: Agreement, seconds: float) -> str:
     error = "" if agreement.max_error is None else f"max error {agreement.max_error:.1e}, "
     labels = f"labels {agreement.labels_agreeing} of {agreement.labels_compared}"
     return f"{agreement.shape} {verdict}: {error}{labels} ({seconds:.1f} s)"
-
-
-def _manifest(
-    facts: dict[str, Any],
-    staged: Path,
-    target: Path,
-    source: Path,
-    agreements: Sequence[Agreement],
-    passed: bool,
-    options: ExportOptions,
-) -> dict[str, Any]:
-    """What stands beside the artefact; free of times and folders, so equal exports give equal manifests."""
-    return {
-        "artefact": {"file": target.name, "sha256": artefact.sha256_of(staged), "bytes": staged.stat().st_size},
-        "passed": passed,
-        **facts,
-        "agreement": {
-            "reference": f"PyTorch {torch.__version__}, eager, CPU",
-            "candidate": f"ONNX Runtime {metadata.version('onnxruntime')}, CPU",
-            "verification": "full" if options.full_verification else "quick",
-            "tolerance": asdict(tolerance(facts["tolerance"])),
-            "worst": worst(agreements).shape,
-            "measured": [agreement.as_dict() for agreement in agreements],
-        },
-        "python": platform.python_version(),
-        "reproduce": _command(source, target, options),
-    }
-
-
-def _command(source: Path, target: Path, options: ExportOptions) -> str:
-    recipe = Path(options.recipe).name if options.recipe.endswith(".toml") else options.recipe
-    words = ["fade-export", source.name, "--format", "onnx", "-o", target.name.replace(".unverified", "")]
-    defaults = ExportOptions()
-    for flag, given, default in (
-        ("--recipe", recipe, defaults.recipe),
-        ("--head", str(options.head), str(defaults.head)),
-        ("--opset", str(options.opset), str(defaults.opset)),
-        ("--shape", str(options.shape), str(defaults.shape)),
-        ("--verify", "full" if options.full_verification else "quick", "full"),
-    ):
-        if given != default:
-            words += [flag, given]
-    for flag, on in (
-        ("--embed-preprocess", options.embed_preprocess),
-        ("--standard-ops", options.standard_ops),
-        ("--ema", options.ema),
-    ):
-        if on:
-            words.append(flag)
-    return shlex.join(words)

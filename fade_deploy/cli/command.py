@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ JsonFlag = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
 
+_INTERRUPTED = 130  # what typer returns after Ctrl-C, and what shells expect
 _WIDE = 10_000  # columns of an output that is not a terminal: tables are never wrapped or cropped there
 
 
@@ -61,23 +63,30 @@ def main(app: typer.Typer, name: str) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a class name or path that the terminal can't show is no failure
             stream.reconfigure(errors="backslashreplace")
-    as_json = "--json" in sys.argv[1:]
     try:
         outcome = app(prog_name=name, standalone_mode=False)
     except (FadeDeployError, typer.TyperException) as error:
         message = error.format_message() if isinstance(error, typer.TyperException) else str(error)
         if isinstance(error, typer.TyperException):
             message = f"{message.rstrip('.')}; see {name} --help"
-        message = " ".join(message.split())
-        if as_json:
-            _print_json({"status": "error", "error": message})
-        _last_line("FAILED", message, "", time.perf_counter() - start, error=True)
+        _refuse(message, start)
         sys.exit(2)
     except typer.Abort:
-        _last_line("FAILED", "interrupted; nothing was replaced", "", time.perf_counter() - start, error=True)
-        sys.exit(130)
+        outcome = _INTERRUPTED
+    if outcome == _INTERRUPTED:
+        _refuse("interrupted; nothing was replaced", start)
+        sys.exit(_INTERRUPTED)
     if not isinstance(outcome, Outcome):  # --help, --install-completion
         sys.exit(outcome or 0)
+    try:
+        _tell(outcome, start)
+    except (BrokenPipeError, SystemExit):  # the reader has seen enough: `| head`; rich turns it into an exit code 1
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(0 if outcome.passed else 1)
+
+
+def _tell(outcome: Outcome, start: float) -> None:
+    as_json = "--json" in sys.argv[1:]
     if as_json:
         _print_json({"status": "passed" if outcome.passed else "failed", **outcome.document})
     else:
@@ -88,12 +97,19 @@ def main(app: typer.Typer, name: str) -> None:
             console.print(line, soft_wrap=True)
     verdict = "PASSED" if outcome.passed else "FAILED"
     _last_line(verdict, outcome.artefact, outcome.detail, time.perf_counter() - start, error=as_json)
-    sys.exit(0 if outcome.passed else 1)
+
+
+def _refuse(message: str, start: float) -> None:
+    message = " ".join(message.split())
+    if "--json" in sys.argv[1:]:
+        _print_json({"status": "error", "error": message})
+    _last_line("FAILED", message, "", time.perf_counter() - start, error=True)
 
 
 def _print_json(document: dict[str, Any]) -> None:
     is_unicode = sys.stdout.encoding.lower().startswith("utf")
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=not is_unicode) + "\n")
+    sys.stdout.flush()
 
 
 def _last_line(verdict: str, artefact: str, detail: str, seconds: float, *, error: bool) -> None:

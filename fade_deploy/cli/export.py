@@ -75,8 +75,8 @@ def export(
     - `fade-export model.pth --shape 1x3x512x512 --opset 21 --force`
     """
     optional.require_exporting()
-    from fade_deploy.api.export import ExportOptions
     from fade_deploy.api.export import export as export_file
+    from fade_deploy.api.options import ExportOptions
 
     options = ExportOptions(
         recipe=recipe,

@@ -18,7 +18,7 @@ from fade_deploy.optional import require
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["deployed_metadata", "session_from_onnx"]
+__all__ = ["deployed_metadata", "ort_version", "session_from_onnx"]
 
 _QUIET = 4  # "fatal": onnxruntime raises what it would log as an error, so lower levels only say it twice
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu")  # both fill the folder `onnxruntime` of site-packages
@@ -57,6 +57,11 @@ def session_from_onnx(path: Path, *, threads: int = 0) -> onnxruntime.InferenceS
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions have no common parent below Exception
         raise InputError(_explain(path, str(error), version=ort.__version__)) from error
+
+
+def ort_version() -> str:
+    """Version of the installed onnxruntime, of whichever package."""
+    return str(require("onnxruntime", extra="ort-cpu").__version__)
 
 
 def deployed_metadata(session: onnxruntime.InferenceSession, *, name: str = "the file") -> dict[str, Any]:

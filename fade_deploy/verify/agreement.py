@@ -74,10 +74,12 @@ def compare(
     return [_compare_one(reference, candidate, batch, output, tolerance) for batch in inputs]
 
 
+@np.errstate(invalid="ignore")  # infinities and NaN are judged here, not warned about
 def _compare_one(
     reference: BaseRunner, candidate: BaseRunner, batch: VerificationInput, output: str, tolerance: Tolerance
 ) -> Agreement:
-    with G_LOGGER.verbosity(G_LOGGER.ERROR):
+    # Polygraphy logs disagreements as errors, to standard output; here they are a result.
+    with G_LOGGER.verbosity(G_LOGGER.CRITICAL):
         results = Comparator.run([reference, candidate], data_loader=[{"image": batch.image}])
         (_, (expected_outputs,)), (_, (given_outputs,)) = results.items()
         expected, scores = expected_outputs[output], expected_outputs[SCORES]

@@ -1,0 +1,115 @@
+"""What an exported file and its manifest say: the model, its origin, the measured agreement, how to make it again."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fade_deploy import artefact, contract
+from fade_deploy.api.options import ExportOptions
+from fade_deploy.models.checkpoint import Checkpoint
+from fade_deploy.models.complexity import count
+from fade_deploy.models.recognise import backbone_name, class_names
+from fade_deploy.models.segformer import SegFormer
+from fade_deploy.recipe import Recipe, Shape
+from fade_deploy.runtimes.ort import ort_version
+from fade_deploy.tolerances import tolerance
+from fade_deploy.verify.agreement import Agreement, worst
+from fade_deploy.version import __version__
+
+__all__ = ["facts_of", "manifest_document"]
+
+
+def facts_of(read: Checkpoint, model: SegFormer, recipe: Recipe, options: ExportOptions) -> dict[str, Any]:
+    """What the file says about itself, in its metadata and in the manifest; our predictor reads it."""
+    size = options.shape or Shape(1, 512, 512)
+    classes = class_names(read, recipe, model.config.classes)
+    # A palette of another length is of other classes.
+    palette = read.palette if len(read.palette) == len(classes) else ()
+    complexity = count(model, height=size.height, width=size.width)
+    return {
+        "task": recipe.task,
+        "model": "SegFormer",
+        "backbone": backbone_name(model.config.backbone),
+        "upsampler": model.config.upsampler,
+        "kernel_size": model.config.kernel_size,
+        "head": str(options.head),
+        "embed_preprocess": options.embed_preprocess,
+        "classes": list(classes),
+        "palette": [list(colour) for colour in palette],
+        "mean": list(recipe.mean),
+        "std": list(recipe.std),
+        "size_multiple": recipe.size_multiple,
+        "short_side": recipe.short_side,
+        "long_side": recipe.long_side,
+        "recipe": recipe.name,
+        "tolerance": recipe.tolerance,
+        "shape": str(options.shape) if options.shape else "dynamic",
+        "opset": options.opset,
+        "operators": "standard" if options.standard_ops else f"{contract.DOMAIN} {contract.VERSION}",
+        "lowest_onnxruntime": contract.LOWEST_ONNXRUNTIME[options.opset],
+        "parameters": complexity.parameters,
+        "macs": {"height": complexity.height, "width": complexity.width, "count": complexity.macs},
+        "checkpoint_sha256": read.sha256,
+        "versions": {
+            "fade-deploy": __version__,
+            **{package: metadata.version(package) for package in ("torch", "onnx", "onnxscript", "onnx-ir")},
+        },
+    }
+
+
+def manifest_document(
+    facts: dict[str, Any],
+    staged: Path,
+    target: Path,
+    source: Path,
+    agreements: Sequence[Agreement],
+    passed: bool,
+    options: ExportOptions,
+) -> dict[str, Any]:
+    """What stands beside the artefact; free of times and folders, so equal exports give equal manifests."""
+    return {
+        "artefact": {"file": target.name, "sha256": artefact.sha256_of(staged), "bytes": staged.stat().st_size},
+        "passed": passed,
+        **facts,
+        "agreement": {
+            "reference": f"PyTorch {torch.__version__}, eager, CPU",
+            "candidate": f"ONNX Runtime {ort_version()}, CPU",
+            "verification": "full" if options.full_verification else "quick",
+            "tolerance": asdict(tolerance(facts["tolerance"])),
+            "worst": worst(agreements).shape,
+            "measured": [agreement.as_dict() for agreement in agreements],
+        },
+        "python": platform.python_version(),
+        "reproduce": _command(source, target, options),
+    }
+
+
+def _command(source: Path, target: Path, options: ExportOptions) -> str:
+    recipe = Path(options.recipe).name if options.recipe.endswith(".toml") else options.recipe
+    words = ["fade-export", source.name, "--format", "onnx", "-o", target.name.replace(".unverified", "")]
+    defaults = ExportOptions()
+    for flag, given, default in (
+        ("--recipe", recipe, defaults.recipe),
+        ("--head", str(options.head), str(defaults.head)),
+        ("--opset", str(options.opset), str(defaults.opset)),
+        ("--shape", str(options.shape), str(defaults.shape)),
+        ("--verify", "full" if options.full_verification else "quick", "full"),
+    ):
+        if given != default:
+            words += [flag, given]
+    for flag, on in (
+        ("--embed-preprocess", options.embed_preprocess),
+        ("--standard-ops", options.standard_ops),
+        ("--ema", options.ema),
+    ):
+        if on:
+            words.append(flag)
+    return shlex.join(words)
