@@ -23,15 +23,6 @@ for _name in ("FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "COLUMNS", "TERMINAL
     os.environ.pop(_name, None)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the tests that share the export of ``tiny_onnx`` on one process of pytest-xdist: it takes its time."""
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            if "tiny_export" in getattr(item, "fixturenames", ()):
-                item.add_marker(pytest.mark.xdist_group("tiny_export"))
-
-
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SegFormer with FADE of 0.3 million seeded weights, in the container that mmsegmentation writes."""

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ import pytest
 from PIL import Image
 
 import fade_deploy
+from fade_deploy.recipe import load_recipe
 from tests.command_line import contents
 
 ROOT = Path(__file__).parents[1]
@@ -45,13 +47,13 @@ class Installed:
             timeout=600,
         )
 
-    def install(self, requirement: str) -> None:
-        finished = self.run("python", "-m", "pip", "install", "--quiet", requirement, cwd=self.source)
+    def install(self, *requirements: str) -> None:
+        finished = self.run("python", "-m", "pip", "install", "--quiet", *requirements, cwd=self.source)
         assert finished.returncode == 0, finished.stderr
 
     def value(self, code: str, cwd: Path) -> object:
         """What an expression is there."""
-        program = f"import json, sys, importlib.util, fade_deploy\nprint(json.dumps({code}))"
+        program = f"import json, importlib.util, fade_deploy.recipe as recipe\nprint(json.dumps({code}))"
         finished = self.run("python", "-I", "-c", program, cwd=cwd)
         assert finished.returncode == 0, finished.stderr
         return json.loads(finished.stdout)
@@ -81,7 +83,8 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Installed:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     """`pip install '.[ort-cpu]'`: an inference server."""
     environment = made(tmp_path_factory.mktemp("server"))
-    environment.install(f"{environment.source}[ort-cpu]")
+    # This environment's ONNX Runtime, so that predictions can be compared to the last pixel.
+    environment.install(f"{environment.source}[ort-cpu]", f"onnxruntime=={metadata.version('onnxruntime')}")
     return environment
 
 
@@ -115,25 +118,25 @@ def test_a_plain_installation_says_what_to_install(
 
 
 def test_the_recipes_and_their_pictures_are_in_the_wheel(bare: Installed, tmp_path: Path) -> None:
-    assert "site-packages" in str(bare.value("fade_deploy.__file__", tmp_path))
-    code = "[name for name in __import__('fade_deploy.recipe').recipe.list_recipes()]"
-    names = [path.stem for path in sorted((ROOT / "export").glob("*.toml"))]
-    assert bare.value(code, tmp_path) == names
+    names = sorted(path.stem for path in (ROOT / "export").glob("*.toml"))
+    assert bare.value("recipe.list_recipes()", tmp_path) == names
     for name in names:
-        repr_there = bare.value(f"repr(__import__('fade_deploy.recipe').recipe.load_recipe({name!r}))", tmp_path)
-        assert repr_there == repr(fade_deploy.recipe.load_recipe(name))
-    code = "{p.name: p.stat().st_size for p in __import__('fade_deploy.recipe').recipe.recipe_folder().glob('*/*.jpg')}"
-    assert bare.value(code, tmp_path) == {path.name: path.stat().st_size for path in (ROOT / "export").glob("*/*.jpg")}
+        assert bare.value(f"repr(recipe.load_recipe({name!r}))", tmp_path) == repr(load_recipe(name))
 
 
-def test_the_wheel_holds_the_package_and_nothing_else(bare: Installed, tmp_path: Path) -> None:
-    installed = Path(str(bare.value("fade_deploy.__file__", tmp_path))).parent
-    files = {str(path.relative_to(installed)) for path in installed.rglob("*") if path.is_file()}
-    files = {name for name in files if "__pycache__" not in name}
+def test_the_wheel_holds_the_package_and_the_recipes_and_nothing_else(bare: Installed, tmp_path: Path) -> None:
+    installed = Path(str(bare.value("recipe.__file__", tmp_path))).parent
+    assert installed.parent.name == "site-packages"
     package, recipes = ROOT / "fade_deploy", ROOT / "export"
-    expected = {str(path.relative_to(package)) for path in package.rglob("*") if path.is_file()}
-    expected |= {f"_recipes/{path.relative_to(recipes)}" for path in recipes.rglob("*") if path.is_file()}
-    assert files == {name for name in expected if "__pycache__" not in name}
+    files = {str(path.relative_to(installed)): path for path in installed.rglob("*.*")}
+    expected = {str(path.relative_to(package)): path for path in package.rglob("*.*")}
+    expected |= {f"_recipes/{path.relative_to(recipes)}": path for path in recipes.rglob("*.*")}
+    for named in (files, expected):
+        for name in [name for name in named if "__pycache__" in name]:
+            del named[name]
+    assert files.keys() == expected.keys()
+    for name, path in files.items():
+        assert path.read_bytes() == expected[name].read_bytes(), name
     assert not (installed.parent / "tests").exists()
 
 

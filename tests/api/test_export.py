@@ -158,8 +158,7 @@ CASES = [
     ),
     Asked(
         name="probs-static-odd-standard",
-        # A plain string is what a user of the API may write; it must not be taken for another head.
-        options={"head": "probs", "shape": Shape(1, 125, 157), "standard_ops": True, "full_verification": False},
+        options={"head": Head.PROBS, "shape": Shape(1, 125, 157), "standard_ops": True, "full_verification": False},
         image="float 1 3 125 157",
         output="float 1 4 125 157",
         probe=Shape(1, 125, 157),
@@ -167,7 +166,8 @@ CASES = [
     ),
     Asked(
         name="logits-static-uint8-opset23",
-        options={"shape": Shape(2, 61, 64), "embed_preprocess": True, "opset": 23},
+        # A plain string is what a user of the API may write; it must not be taken for another head.
+        options={"head": "logits", "shape": Shape(2, 61, 64), "embed_preprocess": True, "opset": 23},
         image="uint8 2 61 64 3",
         output="float 2 4 16 16",
         probe=Shape(2, 61, 64),

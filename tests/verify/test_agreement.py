@@ -130,6 +130,13 @@ def test_a_label_may_change_within_the_margin() -> None:
     assert (agreement.labels_compared, agreement.labels_agreeing) == (2, 2)
 
 
+def test_a_decided_label_that_changes_fails_though_every_score_is_within_the_tolerance() -> None:
+    scores = np.array([[[[0.125]], [[0.0]]]], np.float32)  # a lead of 0.125, errors of 0.09375 against each other
+    agreement = compared(np.array([[[[0.03125]], [[0.09375]]]], np.float32), scores)
+    assert agreement.max_error == 0.09375
+    assert (agreement.passed, agreement.labels_compared, agreement.labels_agreeing) == (False, 1, 0)
+
+
 def test_a_relative_tolerance_widens_the_margin() -> None:
     tolerance = Tolerance(atol=0.0, rtol=0.1, why="by hand")
     scores = np.array([[[[10.0, 10.0]], [[9.5, 8.5]]]], np.float32)  # leads 0.5 and 1.5, tolerated 1
