@@ -22,11 +22,11 @@ demo: $(VENV)/.runtime
 
 ## make test: everything but the slow tests, on two processes of one thread each
 test: $(VENV)/.tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 ## make test-full: the slow tests: released sizes, several ONNX Runtime versions
 test-full: $(VENV)/.tests
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -s
 
 lint: $(VENV)/.tools
 	$(BIN)/ruff check .

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import typer
@@ -30,6 +31,8 @@ JsonFlag = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
 
 _INTERRUPTED = 130  # what typer returns after Ctrl-C, and what shells expect
+# What runs after each stage that the log reports.
+_NEXT_STAGE = {"read": "exporting", "export": "comparing with PyTorch", "verify": "comparing with PyTorch"}
 _WIDE = 10_000  # columns of an output that is not a terminal: tables are never wrapped or cropped there
 
 
@@ -38,23 +41,16 @@ def application() -> typer.Typer:
     return typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="markdown")
 
 
+@dataclass(kw_only=True)
 class Outcome:
-    """The result of a command: rows for people, one document for programs, and the last line.
+    """The result of a command: tables and lines for people, one document for programs, and the last line."""
 
-    Args:
-        artefact: What the last line names.
-        passed: Whether everything agreed.
-        document: JSON content.
-        detail: Follows the artefact in the last line.
-    """
-
-    def __init__(self, *, artefact: str, passed: bool, document: dict[str, Any], detail: str = "") -> None:
-        self.artefact = artefact
-        self.passed = passed
-        self.document = document
-        self.detail = detail
-        self.tables: list[Table] = []
-        self.lines: list[str] = []
+    artefact: str  # what the last line names
+    passed: bool  # whether everything agreed
+    document: dict[str, Any]  # JSON content
+    detail: str = ""  # follows the artefact in the last line
+    tables: list[Table] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
 
 
 def main(app: typer.Typer, name: str) -> None:
@@ -159,4 +155,4 @@ class _LiveLine(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         message = record.getMessage()
         self.console.print(message)
-        self.status.update(f"after {message.partition(':')[0]} ...")
+        self.status.update(_NEXT_STAGE.get(message.partition(":")[0], "working"))
