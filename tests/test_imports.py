@@ -18,11 +18,12 @@ ALLOWED = {
     "leaves": set(),
     "ops": set(),
     "models": {"ops"},
+    "checkpoints": {"ops", "models"},
     "graph": {"ops"},  # never models
     "runtimes": set(),
     "verify": {"runtimes"},
     "serve": {"runtimes"},
-    "api": {"ops", "models", "graph", "runtimes", "verify", "serve"},
+    "api": {"checkpoints", "models", "graph", "runtimes", "verify", "serve"},
     "cli": {"api"},
     "face": {"api", "serve"},  # fade_deploy/__init__.py, and only when asked
 }
@@ -31,7 +32,8 @@ LEAVES = {"errors", "optional", "contract", "tolerances", "recipe", "artefact", 
 PACKAGES = {
     "leaves": {"numpy"},
     "ops": {"numpy", "torch"},
-    "models": {"numpy", "torch", "safetensors"},
+    "models": {"torch"},
+    "checkpoints": {"numpy", "torch", "safetensors"},
     "graph": {"numpy", "torch", "onnx", "onnx_ir", "onnxscript"},
     "runtimes": {"numpy", "onnxruntime"},
     "verify": {"numpy", "PIL", "polygraphy"},

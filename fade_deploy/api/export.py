@@ -19,12 +19,12 @@ from polygraphy.backend.onnxrt import OnnxrtRunner
 from fade_deploy import artefact, contract
 from fade_deploy.api.manifest import facts_of, manifest_document
 from fade_deploy.api.options import ExportOptions
+from fade_deploy.checkpoints.checkpoint import read_checkpoint
+from fade_deploy.checkpoints.recognise import recipe_for, segformer_from_checkpoint
 from fade_deploy.contract import Head
 from fade_deploy.errors import ExportError, RecipeError
 from fade_deploy.graph.onnx_from_model import GraphOptions, onnx_from_model
-from fade_deploy.models.checkpoint import read_checkpoint
 from fade_deploy.models.deployed import DeployedSegmentation
-from fade_deploy.models.recognise import recipe_for, segformer_from_checkpoint
 from fade_deploy.models.segformer import STRIDE, SegFormer
 from fade_deploy.recipe import Recipe, Shape
 from fade_deploy.runtimes.eager import EagerRunner
@@ -59,7 +59,7 @@ def export(
     ``STEM.unverified.onnx`` and ``passed`` is False; nothing ever stands under the asked name without agreement.
 
     Args:
-        checkpoint: Weights of a SegFormer, see :func:`fade_deploy.models.checkpoint.read_checkpoint`.
+        checkpoint: Weights of a SegFormer, see :func:`fade_deploy.checkpoints.checkpoint.read_checkpoint`.
         output: Path of the file; by default the checkpoint's stem with ``.onnx`` in the current folder.
         options: See :class:`ExportOptions`.
 

@@ -39,9 +39,9 @@ def inspect(
 
 def _inspect_checkpoint(path: Path, recipe_name: str, ema: bool, height: int, width: int) -> dict[str, Any]:
     require("torch", extra="export")
-    from fade_deploy.models.checkpoint import read_checkpoint
+    from fade_deploy.checkpoints.checkpoint import read_checkpoint
+    from fade_deploy.checkpoints.recognise import backbone_name, class_names, recipe_for, segformer_from_checkpoint
     from fade_deploy.models.complexity import count
-    from fade_deploy.models.recognise import backbone_name, class_names, recipe_for, segformer_from_checkpoint
 
     read = read_checkpoint(path, ema=ema)
     recipe = recipe_for(read, recipe_name)

@@ -14,9 +14,9 @@ import torch
 
 from fade_deploy import artefact, contract
 from fade_deploy.api.options import ExportOptions
-from fade_deploy.models.checkpoint import Checkpoint
+from fade_deploy.checkpoints.checkpoint import Checkpoint
+from fade_deploy.checkpoints.recognise import backbone_name, class_names
 from fade_deploy.models.complexity import count
-from fade_deploy.models.recognise import backbone_name, class_names
 from fade_deploy.models.segformer import SegFormer
 from fade_deploy.recipe import Recipe, Shape
 from fade_deploy.runtimes.ort import ort_version

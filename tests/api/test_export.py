@@ -20,10 +20,10 @@ from torch import Tensor
 
 import fade_deploy.api.export as module
 from fade_deploy.api.export import ExportOptions, ExportResult, export
+from fade_deploy.checkpoints.checkpoint import read_checkpoint
+from fade_deploy.checkpoints.recognise import segformer_from_checkpoint
 from fade_deploy.contract import LOWEST_ONNXRUNTIME, METADATA_KEY, Head
 from fade_deploy.errors import CheckpointError, ExportError, FadeDeployError, OutputError, RecipeError
-from fade_deploy.models.checkpoint import read_checkpoint
-from fade_deploy.models.recognise import segformer_from_checkpoint
 from fade_deploy.models.segformer import SegFormer
 from fade_deploy.recipe import Shape, load_recipe
 from tests.command_line import contents

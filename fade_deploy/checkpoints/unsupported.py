@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
+from fade_deploy.checkpoints.safe_load import one_line
 from fade_deploy.errors import CheckpointError
-from fade_deploy.models.safe_load import one_line
 
 __all__ = ["refuse_unsupported"]
 

@@ -12,13 +12,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from fade_deploy.checkpoints.checkpoint import Checkpoint
+from fade_deploy.checkpoints.recognise_backbone import STATE_IT, Shapes, backbone_config, backbone_name
+from fade_deploy.checkpoints.safe_load import one_line
+from fade_deploy.checkpoints.unsupported import refuse_unsupported
 from fade_deploy.contract import KERNEL_SIZES
 from fade_deploy.errors import CheckpointError, RecipeError
-from fade_deploy.models.checkpoint import Checkpoint
-from fade_deploy.models.recognise_backbone import STATE_IT, Shapes, backbone_config, backbone_name
-from fade_deploy.models.safe_load import one_line
 from fade_deploy.models.segformer import SegFormer, SegFormerConfig
-from fade_deploy.models.unsupported import refuse_unsupported
 from fade_deploy.ops.fade import low_to_high_key
 from fade_deploy.recipe import Recipe, list_recipes, load_recipe
 

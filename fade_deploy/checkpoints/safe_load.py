@@ -1,9 +1,8 @@
 """Reading a torch file without executing anything in it.
 
 ``torch.load(weights_only=True)`` interprets the pickle and lets it ask for an allow-list of names. Two things are
-added. The allow-list is ours alone while a file is read: torch's tensors, and the stand-ins of
-:mod:`fade_deploy.models.inert`. And the opcodes are looked through first, so that a refusal names what was asked for
-whatever the pickle protocol, and so that nothing reaches the places where the interpreter itself can be crashed.
+added. The allow-list is ours alone while a file is read: torch's tensors, and the stand-ins of :mod:`inert`. And the
+opcodes are looked through first, so that a refusal names what was asked for whatever the pickle protocol, and so that nothing reaches the places where the interpreter itself can be crashed.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from typing import IO, Any
 
 import torch
 
+from fade_deploy.checkpoints.inert import STAND_INS
 from fade_deploy.errors import CheckpointError
-from fade_deploy.models.inert import STAND_INS
 
 __all__ = ["one_line", "torch_file_content"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-from fade_deploy.models.safe_load import one_line
+from fade_deploy.checkpoints.safe_load import one_line
 
 __all__ = ["container_notes", "without_leftovers", "without_prefixes"]
 

@@ -12,16 +12,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from fade_deploy.errors import CheckpointError, RecipeError
-from fade_deploy.models.checkpoint import Checkpoint, read_checkpoint
-from fade_deploy.models.mix_transformer import MIT_VARIANTS, MixTransformerConfig
-from fade_deploy.models.recognise import (
+from fade_deploy.checkpoints.checkpoint import Checkpoint, read_checkpoint
+from fade_deploy.checkpoints.recognise import (
     backbone_name,
     class_names,
     recipe_for,
     segformer_config,
     segformer_from_checkpoint,
 )
+from fade_deploy.errors import CheckpointError, RecipeError
+from fade_deploy.models.mix_transformer import MIT_VARIANTS, MixTransformerConfig
 from fade_deploy.models.segformer import SegFormer, SegFormerConfig
 from fade_deploy.recipe import Recipe, load_recipe
 

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from fade_deploy import optional
+from fade_deploy.checkpoints.inert import plain
+from fade_deploy.checkpoints.leftovers import container_notes, without_leftovers, without_prefixes
+from fade_deploy.checkpoints.safe_load import one_line, torch_file_content
 from fade_deploy.errors import CheckpointError
-from fade_deploy.models.inert import plain
-from fade_deploy.models.leftovers import container_notes, without_leftovers, without_prefixes
-from fade_deploy.models.safe_load import one_line, torch_file_content
 
 __all__ = ["Checkpoint", "read_checkpoint"]
 

@@ -19,10 +19,10 @@ import pytest
 import safetensors.torch
 import torch
 
+from fade_deploy.checkpoints import inert
+from fade_deploy.checkpoints.checkpoint import read_checkpoint
+from fade_deploy.checkpoints.safe_load import torch_file_content
 from fade_deploy.errors import CheckpointError
-from fade_deploy.models import inert
-from fade_deploy.models.checkpoint import read_checkpoint
-from fade_deploy.models.safe_load import torch_file_content
 
 MMENGINE = Path(__file__).parent / "fixtures" / "mmengine_ema.pth"
 WEIGHTS = {"backbone.a": torch.tensor([1.0, 2.0]), "decode_head.b": torch.tensor([[3.0]])}

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from fade_deploy.checkpoints.checkpoint import Checkpoint
+from fade_deploy.checkpoints.safe_load import one_line
 from fade_deploy.errors import CheckpointError, RecipeError
-from fade_deploy.models.checkpoint import Checkpoint
 from fade_deploy.models.mix_transformer import MIT_VARIANTS, MixTransformerConfig
-from fade_deploy.models.safe_load import one_line
 from fade_deploy.ops.fade import low_to_high_key
 from fade_deploy.recipe import Recipe
 
