@@ -2,7 +2,8 @@
 
 ``torch.load(weights_only=True)`` interprets the pickle and lets it ask for an allow-list of names. Two things are
 added. The allow-list is ours alone while a file is read: torch's tensors, and the stand-ins of :mod:`inert`. And the
-opcodes are looked through first, so that a refusal names what was asked for whatever the pickle protocol, and so that nothing reaches the places where the interpreter itself can be crashed.
+opcodes are looked through first, so that a refusal names what was asked for whatever the pickle protocol, and so that
+nothing reaches the places where the interpreter itself can be crashed.
 """
 
 from __future__ import annotations
