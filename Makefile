@@ -12,7 +12,7 @@ DEMO := out/demo
 demo: $(VENV)/.runtime
 	@mkdir -p $(DEMO)
 	$(BIN)/fade-export $(SAMPLE)/shapes_fade.pth --format onnx -o $(DEMO)/model.onnx --force
-	@cp $(SAMPLE)/scene.png $(DEMO)/input.png
+	@$(BIN)/python -c "from PIL import Image; Image.open('$(SAMPLE)/scene.jpg').save('$(DEMO)/input.png')"
 	$(BIN)/fade-predict $(DEMO)/model.onnx $(DEMO)/input.png --overlay -o $(DEMO)/overlay.png --force
 	@echo
 	@echo "Made $(DEMO)/: model.onnx, model.json (the manifest), input.png, overlay.png. Next:"
