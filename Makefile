@@ -38,8 +38,8 @@ types: $(VENV)/.tools
 check: lint types test
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	  echo "$(PYTHON) is missing or older than 3.11: install Python 3.11 to 3.13, or name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || { \
+	  echo "$(PYTHON) is missing or not 3.11 to 3.13: install one of these, or name it: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "$(PYTHON) can't make virtual environments: sudo apt-get install python3-venv" >&2; exit 2; }
 	@echo "making $(VENV) and installing into it (with PyTorch: minutes)"

@@ -80,7 +80,8 @@ def publish(temporary: Path, target: Path) -> None:
         temporary.replace(target)
         folder = os.open(target.parent, os.O_RDONLY)
         try:
-            os.fsync(folder)
+            with contextlib.suppress(OSError):  # some network file systems can't; the rename has happened all the same
+                os.fsync(folder)
         finally:
             os.close(folder)
 

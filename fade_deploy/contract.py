@@ -24,6 +24,7 @@ __all__ = [
     "VERSION",
     "Head",
     "Operator",
+    "check_limits",
 ]
 
 DOMAIN = "fade"
@@ -37,7 +38,8 @@ class Operator:
     """One operator: inputs in order with their shapes, integer attributes with the tuned value of each.
 
     In the shapes K is ``kernel_size``, s is ``scale``, G is ``groups`` and T is ``terms``. All tensors of a node
-    share one floating dtype; sums are accumulated in at least float32.
+    share one floating dtype. The PyTorch ops and native kernels accumulate in at least float32; a function body sums in
+    the dtype of its inputs.
     """
 
     name: str

@@ -37,7 +37,7 @@ class Shape:
         Raises:
             RecipeError: It is neither.
         """
-        match = re.fullmatch(r"([1-9]\d*)x(?:3x)?([1-9]\d*)x([1-9]\d*)", text)
+        match = re.fullmatch(r"([1-9]\d{0,5})x(?:3x)?([1-9]\d{0,5})x([1-9]\d{0,5})", text)
         if match is None:
             raise RecipeError(f"shape '{text}' is not NxHxW or Nx3xHxW, for example 1x512x512 or 1x3x512x512")
         batch, height, width = (int(number) for number in match.groups())
@@ -63,7 +63,8 @@ class Recipe:
     size_multiple: int  # of dynamic heights and widths
     short_side: int  # pixels; prediction resizes to this, keeping the ratio,
     long_side: int  # unless the long side would exceed this
-    tolerance: str  # name in fade_deploy.tolerances
+    tolerance: str  # of logits; name in fade_deploy.tolerances
+    probs_tolerance: str  # of probabilities
     pictures: tuple[str, ...]  # sample pictures, relative to the recipe folder
     quick: tuple[Shape, ...]  # shapes of `--verify quick`
     full: tuple[Shape, ...]  # shapes of `--verify full`
@@ -96,16 +97,16 @@ def _read_tables(name: str) -> dict[str, Any]:
         source: Path | Traversable = Path(name)
     else:
         source = recipe_folder() / f"{name}.toml"
-    if not source.is_file():
-        raise RecipeError(
-            f"recipe '{name}' was not found: give one of {', '.join(list_recipes())}, or the path of a .toml file"
-        )
     try:
+        if not source.is_file():
+            raise RecipeError(
+                f"recipe '{name}' was not found: give one of {', '.join(list_recipes())}, or the path of a .toml file"
+            )
         tables = tomllib.loads(source.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"recipe '{name}' is not TOML: {error}; compare it with a shipped recipe") from error
     except OSError as error:
-        raise RecipeError(f"recipe '{name}' can't be read: {error.strerror}; check its permissions") from error
+        raise RecipeError(f"recipe '{name}' can't be read: {error.strerror}; check its name and permissions") from error
     parent = tables.pop("extends", None)
     if parent is None:
         return tables
@@ -150,6 +151,7 @@ def _recipe_from_tables(name: str, tables: dict[str, Any]) -> Recipe:
             short_side=_whole(flat["short_side"]),
             long_side=_whole(flat["long_side"]),
             tolerance=str(flat["tolerance"]),
+            probs_tolerance=str(flat["probs_tolerance"]),
             pictures=_texts(flat["pictures"]),
             quick=tuple(Shape.parse(x) for x in _texts(flat["quick"])),
             full=tuple(Shape.parse(x) for x in _texts(flat["full"])),

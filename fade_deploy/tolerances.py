@@ -35,9 +35,20 @@ TOLERANCES = {
     ),
     "ORT_CPU_FP32": Tolerance(
         atol=1e-4,
-        rtol=1e-3,
+        rtol=1e-4,
         why="convolution and product algorithms differ from eager PyTorch through up to 52 blocks; MiT-B1 to B5 with "
         "golden weights (logits of standard deviation 0.6) and the shipped checkpoint stay below 2e-5",
+    ),
+    "ORT_CPU_FP32_PROBS": Tolerance(
+        atol=1e-5,
+        why="the same through a softmax, which shrinks errors: MiT-B1 with golden weights stays below 1e-7, and a bias "
+        "that is off by 0.003 costs 1.7e-5",
+    ),
+    "OPERATOR_FP16_BODY": Tolerance(
+        atol=5e-2, rtol=5e-2, why="function bodies in float16 also sum in float16: up to 49 products of order 1"
+    ),
+    "ORT_VERSIONS_FP32": Tolerance(
+        atol=1e-5, rtol=1e-4, why="two ONNX Runtime versions run the same file with other kernels; measured: 2e-8"
     ),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import onnx
 import pytest
 
 from fade_deploy import contract
@@ -35,7 +36,6 @@ def test_the_tuned_case_has_the_bare_name_and_every_other_carries_its_attributes
 
 def test_no_operator_is_named_like_a_standard_one():
     # TensorRT's parser matches names and ignores the domain.
-    onnx = pytest.importorskip("onnx")
     standard = {schema.name for schema in onnx.defs.get_all_schemas()}
     assert not standard & {operator.name for operator in contract.OPERATORS}
 

@@ -18,7 +18,7 @@ from polygraphy.backend.onnxrt import OnnxrtRunner
 
 from fade_deploy import artefact, contract
 from fade_deploy.api.manifest import facts_of, manifest_document
-from fade_deploy.api.options import ExportOptions
+from fade_deploy.api.options import ExportOptions, reproducing_command
 from fade_deploy.checkpoints.checkpoint import read_checkpoint
 from fade_deploy.checkpoints.recognise import recipe_for, segformer_from_checkpoint
 from fade_deploy.contract import Head
@@ -29,7 +29,7 @@ from fade_deploy.models.segformer import STRIDE, SegFormer
 from fade_deploy.recipe import Recipe, Shape
 from fade_deploy.runtimes.eager import EagerRunner
 from fade_deploy.runtimes.ort import session_from_onnx
-from fade_deploy.tolerances import tolerance
+from fade_deploy.tolerances import Tolerance, tolerance
 from fade_deploy.verify.agreement import SCORES, Agreement, compare
 from fade_deploy.verify.inputs import VerificationInput, verification_inputs
 
@@ -68,13 +68,13 @@ def export(
     """
     options = options or ExportOptions()
     source = Path(checkpoint)
-    target = Path(output) if output is not None else Path(f"{source.stem}.onnx")
+    asked = target = Path(output) if output is not None else Path(f"{source.stem}.onnx")
     manifest = target.with_suffix(".json")
-    _check_request(target, manifest, options)
+    _check_request(target, options)
 
     read = read_checkpoint(source, ema=options.ema)
     recipe = recipe_for(read, options.recipe)
-    tolerance(recipe.tolerance)
+    bound = tolerance(recipe.probs_tolerance if options.head == Head.PROBS else recipe.tolerance)
     model = segformer_from_checkpoint(read, recipe)
     shapes = _verification_shapes(model, recipe, options)
     inputs = verification_inputs(recipe, shapes, embed_preprocess=options.embed_preprocess)
@@ -91,13 +91,15 @@ def export(
     onnx.checker.check_model(data, full_check=True)
     logger.info("export: opset %d, %.1f MB (%.1f s)", options.opset, len(data) / 1e6, time.perf_counter() - start)
 
+    verification = "full" if options.full_verification else "quick"
+    reproduce = reproducing_command(source, asked, options)
     with artefact.staged(target, data) as staged:
-        agreements = _verify(staged, deployed, inputs, recipe)
+        agreements = _verify(staged, deployed, inputs, bound)
         passed = all(agreement.passed for agreement in agreements)
         if not passed:
-            target = target.with_suffix(".unverified.onnx")
+            target = _unverified(asked)
             manifest = target.with_suffix(".json")
-        document = manifest_document(facts, staged, target, source, agreements, passed, options)
+        document = manifest_document(facts, staged, target, bound, agreements, passed, verification, reproduce)
         with artefact.staged(manifest, artefact.json_bytes(document)) as staged_manifest:
             artefact.publish(staged, target)
             artefact.publish(staged_manifest, manifest)
@@ -111,15 +113,20 @@ def export(
     )
 
 
-def _check_request(target: Path, manifest: Path, options: ExportOptions) -> None:
+def _unverified(target: Path) -> Path:
+    return target.with_suffix(".unverified.onnx")
+
+
+def _check_request(target: Path, options: ExportOptions) -> None:
     """Everything that can be refused before the checkpoint is read."""
     if options.opset not in contract.LOWEST_ONNXRUNTIME:
         first, *_, last = contract.LOWEST_ONNXRUNTIME
         raise ExportError(f"opset {options.opset} is not supported: give --opset {first} to {last}")
     if target.suffix != ".onnx":
         raise ExportError(f"{target} does not end in .onnx, which runtimes expect; give another name with -o")
-    for path in (target, manifest):
+    for path in (target, _unverified(target)):
         artefact.check_target(path, force=options.force)
+        artefact.check_target(path.with_suffix(".json"), force=options.force)
 
 
 def _verification_shapes(model: SegFormer, recipe: Recipe, options: ExportOptions) -> Sequence[Shape]:
@@ -178,7 +185,7 @@ def _sizes(shape: Shape) -> tuple[int, int, int]:
 
 
 def _verify(
-    path: Path, deployed: DeployedSegmentation, inputs: Iterable[VerificationInput], recipe: Recipe
+    path: Path, deployed: DeployedSegmentation, inputs: Iterable[VerificationInput], bound: Tolerance
 ) -> list[Agreement]:
     """Compare the file on disk with the eager module, one line of log for each shape."""
     session = session_from_onnx(path)
@@ -195,9 +202,15 @@ def _verify(
     reference = EagerRunner(head_and_scores, dtype=dtype, shape=shape)
     for batch in inputs:
         start = time.perf_counter()
-        agreements += compare(
-            reference, OnnxrtRunner(session), [batch], output=output, tolerance=tolerance(recipe.tolerance)
-        )
+        try:
+            agreements += compare(reference, OnnxrtRunner(session), [batch], output=output, tolerance=bound)
+        except (MemoryError, RuntimeError) as error:  # torch's allocator raises the latter
+            if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
+                raise
+            raise ExportError(
+                f"comparing with PyTorch at {batch.shape} takes more memory than this machine has: give a smaller "
+                "--shape, or a recipe that verifies at smaller ones"
+            ) from error
         logger.info("verify: %s", _line(agreements[-1], time.perf_counter() - start))
     return agreements
 

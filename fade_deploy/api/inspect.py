@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +14,8 @@ from fade_deploy.errors import InputError
 from fade_deploy.optional import require
 
 __all__ = ["inspect"]
+
+logger = logging.getLogger(__name__)
 
 
 def inspect(
@@ -34,7 +37,9 @@ def inspect(
         FadeDeployError: The file is not what it should be.
     """
     path = Path(path)
-    return _inspect_onnx(path) if path.suffix == ".onnx" else _inspect_checkpoint(path, recipe, ema, height, width)
+    return (
+        _inspect_onnx(path) if path.suffix.lower() == ".onnx" else _inspect_checkpoint(path, recipe, ema, height, width)
+    )
 
 
 def _inspect_checkpoint(path: Path, recipe_name: str, ema: bool, height: int, width: int) -> dict[str, Any]:
@@ -47,6 +52,7 @@ def _inspect_checkpoint(path: Path, recipe_name: str, ema: bool, height: int, wi
     recipe = recipe_for(read, recipe_name)
     model = segformer_from_checkpoint(read, recipe)
     model.check_size(height, width)
+    logger.info("read: %s, %s", path.name, read.container)
     complexity = count(model, height=height, width=width)
     return {
         "kind": "checkpoint",
@@ -70,18 +76,20 @@ def _inspect_checkpoint(path: Path, recipe_name: str, ema: bool, height: int, wi
 
 def _inspect_onnx(path: Path) -> dict[str, Any]:
     onnx = require("onnx", extra="export")
-    if not path.is_file():
-        raise InputError(f"{path} is not a file; give an .onnx file or a checkpoint")
     try:
+        if not path.is_file():
+            raise InputError(f"{path} is not a file; give an .onnx file or a checkpoint")
         model = onnx.load(str(path))
         onnx.checker.check_model(model)
+    except InputError:
+        raise
     except Exception as error:  # protobuf's and onnx's errors share no public base
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path} is not a readable ONNX file ({reason}); export it again with fade-export") from error
     properties = {entry.key: entry.value for entry in model.metadata_props}
     try:
         facts = json.loads(properties.get(contract.METADATA_KEY, "{}"))
-    except ValueError:
+    except (ValueError, RecursionError):
         facts = {}
     if not isinstance(facts, dict):
         facts = {}

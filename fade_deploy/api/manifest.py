@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import platform
-import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import metadata
@@ -20,7 +20,7 @@ from fade_deploy.models.complexity import count
 from fade_deploy.models.segformer import SegFormer
 from fade_deploy.recipe import Recipe, Shape
 from fade_deploy.runtimes.ort import ort_version
-from fade_deploy.tolerances import tolerance
+from fade_deploy.tolerances import Tolerance
 from fade_deploy.verify.agreement import Agreement, worst
 from fade_deploy.version import __version__
 
@@ -40,6 +40,7 @@ def facts_of(read: Checkpoint, model: SegFormer, recipe: Recipe, options: Export
         "backbone": backbone_name(model.config.backbone),
         "upsampler": model.config.upsampler,
         "kernel_size": model.config.kernel_size,
+        "config": json.loads(json.dumps(asdict(model.config))),  # lists for tuples, as a reader gets them
         "head": str(options.head),
         "embed_preprocess": options.embed_preprocess,
         "classes": list(classes),
@@ -50,7 +51,6 @@ def facts_of(read: Checkpoint, model: SegFormer, recipe: Recipe, options: Export
         "short_side": recipe.short_side,
         "long_side": recipe.long_side,
         "recipe": recipe.name,
-        "tolerance": recipe.tolerance,
         "shape": str(options.shape) if options.shape else "dynamic",
         "opset": options.opset,
         "operators": "standard" if options.standard_ops else f"{contract.DOMAIN} {contract.VERSION}",
@@ -69,10 +69,11 @@ def manifest_document(
     facts: dict[str, Any],
     staged: Path,
     target: Path,
-    source: Path,
+    bound: Tolerance,
     agreements: Sequence[Agreement],
     passed: bool,
-    options: ExportOptions,
+    verification: str,
+    reproduce: str,
 ) -> dict[str, Any]:
     """What stands beside the artefact; free of times and folders, so equal exports give equal manifests."""
     return {
@@ -82,34 +83,11 @@ def manifest_document(
         "agreement": {
             "reference": f"PyTorch {torch.__version__}, eager, CPU",
             "candidate": f"ONNX Runtime {ort_version()}, CPU",
-            "verification": "full" if options.full_verification else "quick",
-            "tolerance": asdict(tolerance(facts["tolerance"])),
+            "verification": verification,
+            "tolerance": asdict(bound),
             "worst": worst(agreements).shape,
             "measured": [agreement.as_dict() for agreement in agreements],
         },
         "python": platform.python_version(),
-        "reproduce": _command(source, target, options),
+        "reproduce": reproduce,
     }
-
-
-def _command(source: Path, target: Path, options: ExportOptions) -> str:
-    recipe = Path(options.recipe).name if options.recipe.endswith(".toml") else options.recipe
-    words = ["fade-export", source.name, "--format", "onnx", "-o", target.name.replace(".unverified", "")]
-    defaults = ExportOptions()
-    for flag, given, default in (
-        ("--recipe", recipe, defaults.recipe),
-        ("--head", str(options.head), str(defaults.head)),
-        ("--opset", str(options.opset), str(defaults.opset)),
-        ("--shape", str(options.shape), str(defaults.shape)),
-        ("--verify", "full" if options.full_verification else "quick", "full"),
-    ):
-        if given != default:
-            words += [flag, given]
-    for flag, on in (
-        ("--embed-preprocess", options.embed_preprocess),
-        ("--standard-ops", options.standard_ops),
-        ("--ema", options.ema),
-    ):
-        if on:
-            words.append(flag)
-    return shlex.join(words)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
+from pathlib import Path
 
 from fade_deploy.contract import Head
 from fade_deploy.recipe import Shape
 
-__all__ = ["ExportOptions"]
+__all__ = ["ExportOptions", "reproducing_command"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,3 +25,27 @@ class ExportOptions:
     ema: bool = False
     full_verification: bool = True
     force: bool = False
+
+
+def reproducing_command(source: Path, target: Path, options: ExportOptions) -> str:
+    """The command that exports ``source`` to ``target`` with these options; file names only, no folders."""
+    recipe = Path(options.recipe).name if options.recipe.endswith(".toml") else options.recipe
+    words = ["fade-export", source.name, "--format", "onnx", "-o", target.name]
+    defaults = ExportOptions()
+    for flag, given, default in (
+        ("--recipe", recipe, defaults.recipe),
+        ("--head", str(options.head), str(defaults.head)),
+        ("--opset", str(options.opset), str(defaults.opset)),
+        ("--shape", str(options.shape), str(defaults.shape)),
+        ("--verify", "full" if options.full_verification else "quick", "full"),
+    ):
+        if given != default:
+            words += [flag, given]
+    for flag, on in (
+        ("--embed-preprocess", options.embed_preprocess),
+        ("--standard-ops", options.standard_ops),
+        ("--ema", options.ema),
+    ):
+        if on:
+            words.append(flag)
+    return shlex.join(words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from fade_deploy.serve.pictures import label_picture, overlay_picture, palette_f
 from fade_deploy.serve.predictor import Predictor
 
 __all__ = ["Prediction", "predict"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +59,9 @@ def predict(
         raise OutputError(f"{target} does not end in .png, which is what is written; give another name with -o")
     artefact.check_target(target, force=force)
     pixels = read_picture(picture)
+    start = time.perf_counter()
     predictor = Predictor(model, threads=threads)
+    logger.info("load: %s (%.1f s)", Path(model).name, time.perf_counter() - start)
     start = time.perf_counter()
     labels = predictor.predict(pixels)
     seconds = time.perf_counter() - start
@@ -64,6 +69,7 @@ def predict(
     image = overlay_picture(pixels, labels, palette) if overlay else label_picture(labels, palette)
     artefact.write(target, png_bytes(image))
     height, width = labels.shape
+    logger.info("predict: %dx%d pixels (%.1f s)", width, height, seconds)
     return Prediction(
         output=target, height=height, width=width, shares=_shares(labels, predictor.classes), seconds=seconds
     )
@@ -72,4 +78,8 @@ def predict(
 def _shares(labels: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
     counts = np.bincount(labels.ravel(), minlength=len(classes))
     order = np.argsort(-counts, kind="stable")
-    return {classes[index]: float(counts[index] / labels.size) for index in order if counts[index]}
+    shares: dict[str, float] = {}
+    for index in order[counts[order] > 0]:
+        name = classes[index]  # two classes may have one name
+        shares[name] = shares.get(name, 0.0) + float(counts[index] / labels.size)
+    return shares

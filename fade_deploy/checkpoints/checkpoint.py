@@ -78,10 +78,10 @@ def read_checkpoint(path: Path, *, ema: bool = False) -> Checkpoint:
         CheckpointError: Not a checkpoint, damaged, would run code, has no weights, or weights that are not finite.
         MissingDependency: A safetensors file without the safetensors package.
     """
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "is not a file" if path.exists() else "does not exist"
-        raise CheckpointError(f"{path} {what}; {_EXPECTED}: check the path")
     try:
+        if not path.is_file():
+            what = "is a folder" if path.is_dir() else "is not a file" if path.exists() else "does not exist"
+            raise CheckpointError(f"{path} {what}; {_EXPECTED}: check the path")
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
             size = os.fstat(stream.fileno()).st_size

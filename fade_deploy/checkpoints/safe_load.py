@@ -13,6 +13,7 @@ import pickle
 import pickletools
 import re
 import struct
+import threading
 import warnings
 import zipfile
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
@@ -25,6 +26,7 @@ from fade_deploy.errors import CheckpointError
 
 __all__ = ["one_line", "torch_file_content"]
 
+_ALLOW_LIST = threading.Lock()
 # What torch's restricted unpickler allows by itself; of these families of its own names it judges one by one.
 _TORCH_ALLOWS = re.compile(
     r"torch\.(\w+|(_utils|_tensor|cuda|storage)\.\w+|nn\.parameter\.Parameter|serialization\._get_layout)"
@@ -95,16 +97,18 @@ def torch_file_content(stream: IO[bytes], name: str) -> Any:
 
 
 def _load(stream: IO[bytes]) -> Any:
-    # What others allowed in this process must not count for this file.
-    others = torch.serialization.get_safe_globals()
-    torch.serialization.clear_safe_globals()
-    try:
-        allowed: list[Any] = [(value, name) for name, value in STAND_INS.items()]
-        with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about old storages and protocols: the result is checked anyway
-            return torch.load(stream, map_location="cpu", weights_only=True, mmap=False)
-    finally:
-        torch.serialization.add_safe_globals(others)
+    # torch's allow-list is one for the whole process: what others allowed in it must not count for this file, and two
+    # threads that read files must not meet in it.
+    with _ALLOW_LIST:
+        others = torch.serialization.get_safe_globals()
+        torch.serialization.clear_safe_globals()
+        try:
+            allowed: list[Any] = [(value, name) for name, value in STAND_INS.items()]
+            with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about old storages and protocols: the result is checked anyway
+                return torch.load(stream, map_location="cpu", weights_only=True, mmap=False)
+        finally:
+            torch.serialization.add_safe_globals(others)
 
 
 def _refusal(name: str, asked: str) -> CheckpointError:

@@ -1,7 +1,6 @@
 """What every command has in common: exit codes, the last line, ``--json``, and progress on standard error.
 
-Exit codes: 0 done and agreed; 1 the runtimes disagree; 2 the user can mend it. Anything else is a bug of ours and
-keeps its traceback.
+Exit codes: 0 done and agreed; 1 the runtimes disagree; 2 the user can mend it; 70 a bug of ours, with its traceback.
 """
 
 from __future__ import annotations
@@ -10,8 +9,10 @@ import io
 import json
 import logging
 import os
+import signal
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,9 +31,16 @@ JsonFlag = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
 
+_BUG = 70  # EX_SOFTWARE; 1 means that runtimes disagree
+_TERMINATED = 143  # what shells expect after SIGTERM
 _INTERRUPTED = 130  # what typer returns after Ctrl-C, and what shells expect
 # What runs after each stage that the log reports.
-_NEXT_STAGE = {"read": "exporting", "export": "comparing with PyTorch", "verify": "comparing with PyTorch"}
+_NEXT_STAGE = {
+    "read": "tracing",
+    "load": "predicting",
+    "export": "comparing with PyTorch",
+    "verify": "comparing with PyTorch",
+}
 _WIDE = 10_000  # columns of an output that is not a terminal: tables are never wrapped or cropped there
 
 
@@ -56,6 +64,7 @@ class Outcome:
 def main(app: typer.Typer, name: str) -> None:
     """Run a command whose function returns an :class:`Outcome`, and exit with its code."""
     start = time.perf_counter()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # an orderly end removes what is half-written
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a class name or path that the terminal can't show is no failure
             stream.reconfigure(errors="backslashreplace")
@@ -69,6 +78,10 @@ def main(app: typer.Typer, name: str) -> None:
         sys.exit(2)
     except typer.Abort:
         outcome = _INTERRUPTED
+    except Exception:  # a bug of ours: no other code may stand for it
+        traceback.print_exc()
+        _refuse("this is a bug of fade-deploy; please report it with the lines above", start)
+        sys.exit(_BUG)
     if outcome == _INTERRUPTED:
         _refuse("interrupted; nothing was replaced", start)
         sys.exit(_INTERRUPTED)

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from fade_deploy import optional
 from fade_deploy.cli import command
-from fade_deploy.contract import Head
+from fade_deploy.contract import LOWEST_ONNXRUNTIME, Head
 from fade_deploy.recipe import Shape
 
 if TYPE_CHECKING:
@@ -52,7 +52,9 @@ def export(
     embed_preprocess: Annotated[
         bool, typer.Option("--embed-preprocess", help="Take uint8 [N,H,W,3] RGB and normalise inside the file.")
     ] = False,
-    opset: Annotated[int, typer.Option(help="ONNX opset, 18 to 23.")] = 18,
+    opset: Annotated[
+        int, typer.Option(help=f"ONNX opset, {min(LOWEST_ONNXRUNTIME)} to {max(LOWEST_ONNXRUNTIME)}.")
+    ] = 18,
     standard_ops: Annotated[
         bool, typer.Option("--standard-ops", help="Inline the fade operators, for runtimes that read no functions.")
     ] = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,7 +36,8 @@ def inspect(
     from fade_deploy.api.inspect import inspect as inspect_file
 
     size = Shape.parse(shape)
-    document = inspect_file(file, recipe=recipe, ema=ema, height=size.height, width=size.width)
+    with command.progress(quiet=not sys.stderr.isatty()):  # a second or two: a spinner for people, no log lines
+        document = inspect_file(file, recipe=recipe, ema=ema, height=size.height, width=size.width)
     outcome = command.Outcome(artefact=str(file), passed=True, document=document)
     table = Table("what", "value")
     for key, value in document.items():

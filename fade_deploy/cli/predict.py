@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -44,7 +45,8 @@ def predict(
     optional.require("PIL", extra="ort-cpu")
     from fade_deploy.api.predict import predict as predict_file
 
-    result = predict_file(model, picture, output, overlay=overlay, threads=threads, force=force)
+    with command.progress(quiet=not sys.stderr.isatty()):  # a second or two: a spinner for people, no log lines
+        result = predict_file(model, picture, output, overlay=overlay, threads=threads, force=force)
     outcome = command.Outcome(
         artefact=str(result.output),
         passed=True,

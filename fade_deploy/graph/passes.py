@@ -11,7 +11,14 @@ import onnx_ir.passes.common as common_passes
 from fade_deploy import contract
 from fade_deploy.graph.function_bodies import function_body
 
-__all__ = ["attach_function_bodies", "inline_functions", "keep_module_names", "make_reproducible", "name_interface"]
+__all__ = [
+    "MODULE_KEY",
+    "attach_function_bodies",
+    "inline_functions",
+    "keep_module_names",
+    "make_reproducible",
+    "name_interface",
+]
 
 MODULE_KEY = "fade.module"
 IR_VERSION = 10  # what ONNX Runtime 1.18 and newer read; nothing later is used

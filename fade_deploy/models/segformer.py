@@ -20,7 +20,7 @@ from fade_deploy.errors import ExportError
 from fade_deploy.models.mix_transformer import MixTransformer, MixTransformerConfig
 from fade_deploy.ops.registry import BILINEAR, UPSAMPLERS
 
-__all__ = ["SegFormer", "SegFormerConfig", "SegFormerHead"]
+__all__ = ["STRIDE", "SegFormer", "SegFormerConfig", "SegFormerHead"]
 
 STRIDE = 32  # of the coarsest feature
 # (decoder feature, the encoder features it walks), counting features from 1 at stride 4; one upsampler a step.
@@ -126,15 +126,18 @@ class SegFormer(nn.Module):
         Raises:
             ExportError: The size is illegal; the message names the nearest legal one.
         """
-        smallest = 4 * (self.config.backbone.reductions[0] - 1) + 1
+        # The key reduction of every stage needs one whole window: (side / stride of the stage), rounded up, >= r.
+        reductions = self.config.backbone.reductions
+        smallest = max(4 * 2**stage * (r - 1) + 1 for stage, r in enumerate(reductions))
         if self.config.upsampler == BILINEAR:
             if min(height, width) < smallest:
                 raise ExportError(f"image size {height}x{width} is too small: each side needs {smallest} or more")
             return
         for side in (height, width):
             if side < smallest or side % STRIDE not in (0, STRIDE - 3, STRIDE - 2, STRIDE - 1):
-                legal = [max(STRIDE, -(-side // STRIDE) * STRIDE) for side in (height, width)]
+                legal = [-(-max(side, smallest) // STRIDE) * STRIDE for side in (height, width)]
                 raise ExportError(
                     f"image size {height}x{width} does not fit: with {self.config.upsampler} upsampling each side "
-                    f"is a multiple of {STRIDE} or up to 3 less; the nearest larger size is {legal[0]}x{legal[1]}"
+                    f"is a multiple of {STRIDE} or up to 3 less, and {smallest} or more; the nearest larger size is "
+                    f"{legal[0]}x{legal[1]}"
                 )

@@ -32,9 +32,10 @@ def reassemble(features: Tensor, kernels: Tensor, *, kernel_size: int, scale: in
         [N, C, s*H, s*W], dtype of ``features``; accumulated in at least float32.
 
     Raises:
-        ValueError: A shape or attribute disagrees with the contract; the message names both shapes.
+        ValueError: A shape, dtype or attribute disagrees with the contract; the message names both.
     """
     contract.check_limits(kernel_size=kernel_size, scale=scale, groups=groups)
+    _check_dtypes(features, kernels)
     taps = groups * kernel_size**2
     _check_output_shape("kernels", kernels, features, taps, scale)
     if features.shape[1] % groups:
@@ -69,9 +70,10 @@ def upsample(
         [N, C, s*H, s*W], dtype of ``decoder``; computed in at least float32.
 
     Raises:
-        ValueError: A shape or attribute disagrees with the contract; the message names both shapes.
+        ValueError: A shape, dtype or attribute disagrees with the contract; the message names both.
     """
     contract.check_limits(kernel_size=kernel_size, scale=scale)
+    _check_dtypes(decoder, kernel_logits, encoder, gate_logits)
     _check_output_shape("kernel_logits", kernel_logits, decoder, kernel_size**2, scale)
     _check_output_shape("encoder", encoder, decoder, decoder.shape[1], scale)
     _check_output_shape("gate_logits", gate_logits, decoder, 1, 1)
@@ -107,9 +109,10 @@ def accumulate(
         [N, C, s*H, s*W], dtype of ``decoder``; computed in at least float32.
 
     Raises:
-        ValueError: A shape or attribute disagrees with the contract; the message names both shapes.
+        ValueError: A shape, dtype or attribute disagrees with the contract; the message names both.
     """
     contract.check_limits(kernel_size=kernel_size, scale=scale, terms=terms)
+    _check_dtypes(decoder, kernel_logits, base, decoder_weight)
     _check_output_shape("kernel_logits", kernel_logits, decoder, terms * kernel_size**2, scale)
     _check_output_shape("decoder_weight", decoder_weight, decoder, terms, 1)
     if decoder.shape[1] % terms:
@@ -119,6 +122,13 @@ def accumulate(
         raise ValueError(f"base {list(base.shape)} does not broadcast to the output {full}")
     out: Tensor = torch_ops.accumulate(decoder, kernel_logits, base, decoder_weight, kernel_size, scale, terms)
     return out
+
+
+def _check_dtypes(*tensors: Tensor) -> None:
+    dtypes = {tensor.dtype for tensor in tensors}
+    if len(dtypes) != 1 or not tensors[0].is_floating_point():
+        given = ", ".join(str(tensor.dtype).removeprefix("torch.") for tensor in tensors)
+        raise ValueError(f"the tensors have the dtypes {given}, expected one floating dtype for all")
 
 
 def _check_output_shape(name: str, given: Tensor, low: Tensor, channels: int, scale: int) -> None:

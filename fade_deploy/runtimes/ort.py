@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["deployed_metadata", "ort_version", "session_from_onnx"]
 
+_LARGEST_COUNT = 65_536  # pixels of a side: what is larger would only exhaust the memory
 _QUIET = 4  # "fatal": onnxruntime raises what it would log as an error, so lower levels only say it twice
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu")  # both fill the folder `onnxruntime` of site-packages
 
@@ -80,7 +82,7 @@ def deployed_metadata(session: onnxruntime.InferenceSession, *, name: str = "the
         raise InputError(f"{name} has no metadata '{METADATA_KEY}', expected a file that fade-export wrote: {remedy}")
     try:
         metadata = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{name} has metadata '{METADATA_KEY}' that is not JSON ({error}): {remedy}") from error
     if fault := _fault(metadata):
         raise InputError(f"{name} has metadata '{METADATA_KEY}' in which {fault}: {remedy}")
@@ -90,6 +92,10 @@ def deployed_metadata(session: onnxruntime.InferenceSession, *, name: str = "the
         raise InputError(
             f"{name} has the outputs {', '.join(outputs)}, expected '{head}' as its metadata says: {remedy}"
         )
+    shape = next(output.shape for output in session.get_outputs() if output.name == head)
+    channels = shape[1] if head != Head.LABELS and len(shape) == 4 else None
+    if isinstance(channels, int) and metadata["classes"] and channels != len(metadata["classes"]):
+        raise InputError(f"{name} has {channels} outputs and names {len(metadata['classes'])} classes: {remedy}")
     return dict(metadata)
 
 
@@ -137,9 +143,9 @@ def _fault(metadata: Any) -> str:
         ("palette", lambda x: _is_palette(x), "a list of [red, green, blue] in 0..255, which may be empty"),
         ("mean", lambda x: _is_triple(x), "three numbers"),
         ("std", lambda x: _is_triple(x) and min(x) > 0, "three numbers above 0"),
-        ("size_multiple", lambda x: _is_count(x), "an integer above 0"),
-        ("short_side", lambda x: _is_count(x), "an integer above 0"),
-        ("long_side", lambda x: _is_count(x), "an integer above 0"),
+        ("size_multiple", lambda x: _is_count(x), f"an integer from 1 to {_LARGEST_COUNT}"),
+        ("short_side", lambda x: _is_count(x), f"an integer from 1 to {_LARGEST_COUNT}"),
+        ("long_side", lambda x: _is_count(x), f"an integer from 1 to {_LARGEST_COUNT}"),
     ):
         if key not in metadata:
             return f"'{key}' is missing"
@@ -150,12 +156,12 @@ def _fault(metadata: Any) -> str:
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _LARGEST_COUNT
 
 
 def _is_triple(value: Any) -> bool:
     numbers = isinstance(value, list) and len(value) == 3
-    return numbers and all(isinstance(x, int | float) and not isinstance(x, bool) for x in value)
+    return numbers and all(isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x) for x in value)
 
 
 def _is_palette(value: Any) -> bool:

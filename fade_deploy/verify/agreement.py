@@ -1,13 +1,14 @@
 """How closely a runtime follows eager PyTorch: numbers for every output, and a verdict.
 
-Polygraphy runs and compares; what it has no notion of is added here: class labels, which two exact
+Polygraphy's Comparator runs both. Its elementwise rule is applied here, in a tenth of the time and memory that its
+``compare_accuracy`` takes (medians and percentiles of every output, whatever is logged: 50 s and 6 GiB for the
+probabilities of 150 classes at 768x1024), and what it has no notion of is added: class labels, which two exact
 implementations may still swap where two classes tie within the error.
 """
 
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,13 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from polygraphy.backend.base import BaseRunner
-from polygraphy.comparator import Comparator, IterationResult, SimpleCompareFunc
+from polygraphy.comparator import Comparator
 from polygraphy.logger import G_LOGGER
 
 from fade_deploy.tolerances import Tolerance
 from fade_deploy.verify.inputs import VerificationInput
 
-__all__ = ["SCORES", "Agreement", "compare"]
+__all__ = ["SCORES", "Agreement", "compare", "worst"]
 
 # What the reference adds to its outputs: class scores [N, classes, ...] whose argmax are the labels.
 SCORES = "class_scores"
@@ -78,66 +79,69 @@ def compare(
 def _compare_one(
     reference: BaseRunner, candidate: BaseRunner, batch: VerificationInput, output: str, tolerance: Tolerance
 ) -> Agreement:
-    # Polygraphy logs disagreements as errors, to standard output; here they are a result.
-    with G_LOGGER.verbosity(G_LOGGER.CRITICAL):
+    with G_LOGGER.verbosity(G_LOGGER.CRITICAL):  # Polygraphy logs to standard output
         results = Comparator.run([reference, candidate], data_loader=[{"image": batch.image}])
-        (_, (expected_outputs,)), (_, (given_outputs,)) = results.items()
-        expected, scores = expected_outputs[output], expected_outputs[SCORES]
-        given = given_outputs[output]
-        is_labels = np.issubdtype(expected.dtype, np.integer)
-        same_form = (given.shape, given.dtype) == (expected.shape, expected.dtype)
-        labels = given if is_labels else given.argmax(1)
-        compared, agreeing = _label_counts(scores, labels, tolerance)
-        compare_func = (
-            _compare_labels(output, compared == agreeing)
-            if is_labels
-            else SimpleCompareFunc(atol=tolerance.atol, rtol=tolerance.rtol)
-        )
-        verdict = Comparator.compare_accuracy(results, comparisons=[(1, 0)], compare_func=_only(output, compare_func))
-    error = None if is_labels or not same_form else np.abs(given.astype(np.float64) - expected)
+    (_, (expected,)), (_, (given,)) = results.items()
+    return _measure(given[output], expected[output], expected[SCORES], batch, output, tolerance)
+
+
+def _measure(
+    given: NDArray[Any],
+    expected: NDArray[Any],
+    scores: NDArray[Any],
+    batch: VerificationInput,
+    output: str,
+    tolerance: Tolerance,
+) -> Agreement:
+    is_labels = np.issubdtype(expected.dtype, np.integer)
+    same_form = (given.shape, given.dtype) == (expected.shape, expected.dtype)
+    compared, agreeing = _label_counts(scores, given if is_labels else given.argmax(1), tolerance)
+    passed = same_form and compared == agreeing and bool(np.isfinite(scores).all())
+    errors: tuple[float | None, float | None, float | None] = (None, None, None)
+    if same_form and not is_labels:
+        error = np.abs(given - expected)
+        passed = passed and _is_within(error, expected, tolerance)
+        errors = (float(error.max()), float(error.mean(dtype=np.float64)), _quantile(error.ravel(), 0.999))
     return Agreement(
         output=output,
         shape=str(batch.shape),
         source=batch.source,
-        passed=bool(verdict) and compared == agreeing and same_form and bool(np.isfinite(scores).all()),
-        max_error=None if error is None else float(error.max()),
-        mean_error=None if error is None else float(error.mean()),
-        p999_error=None if error is None else float(np.quantile(error, 0.999)),
-        reference_std=None if error is None else float(expected.std()),
+        passed=passed,
+        max_error=errors[0],
+        mean_error=errors[1],
+        p999_error=errors[2],
+        reference_std=None if errors[0] is None else float(expected.std()),
         labels_compared=compared,
         labels_agreeing=agreeing,
     )
 
 
+def _is_within(error: NDArray[Any], expected: NDArray[Any], tolerance: Tolerance) -> bool:
+    beyond = ~(error <= tolerance.atol)  # NaN is beyond any bound
+    rest = error[beyond]
+    return bool(np.isfinite(rest).all() and (rest <= tolerance.rtol * np.abs(expected[beyond])).all())
+
+
+def _quantile(values: NDArray[Any], share: float) -> float:
+    """Linear interpolation between order statistics, as numpy's, but in place and without a float64 copy."""
+    position = share * (values.size - 1)
+    below = int(position)
+    above = min(below + 1, values.size - 1)
+    values.partition([below, above])
+    low, high = float(values[below]), float(values[above])
+    return low + (position - below) * (high - low)
+
+
 def _label_counts(scores: NDArray[Any], labels: NDArray[Any], tolerance: Tolerance) -> tuple[int, int]:
     """Pixels whose lead exceeds the tolerated error, and how many of them have the reference's label."""
     best = scores.argmax(1)
+    decided = np.ones(best.shape, dtype=bool)
     if scores.shape[1] > 1:
         second, first = np.moveaxis(np.partition(scores, -2, axis=1)[:, -2:], 1, 0)
         decided = first - second > np.maximum(tolerance.atol, tolerance.rtol * np.abs(first))
-    else:
-        decided = np.ones(best.shape, dtype=bool)
     if labels.shape != best.shape:
         return int(decided.sum()), 0
     return int(decided.sum()), int((best == labels)[decided].sum())
-
-
-def _only(output: str, compare_func: Any) -> Any:
-    """Restrict a Polygraphy comparison to one output; the reference also carries scores."""
-
-    def restricted(given: IterationResult, expected: IterationResult) -> OrderedDict[str, Any]:
-        pair = [
-            IterationResult(outputs={output: result[output]}, runtime=result.runtime, runner_name=result.runner_name)
-            for result in (given, expected)
-        ]
-        compared: OrderedDict[str, Any] = compare_func(*pair)
-        return compared
-
-    return restricted
-
-
-def _compare_labels(output: str, agreed: bool) -> Any:
-    return lambda *_: OrderedDict({output: agreed})
 
 
 def worst(agreements: Sequence[Agreement]) -> Agreement:

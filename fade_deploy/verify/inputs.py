@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from fade_deploy.errors import RecipeError
 from fade_deploy.recipe import Recipe, Shape, recipe_folder
 
-__all__ = ["VerificationInput", "verification_inputs"]
+__all__ = ["VerificationInput", "normalised", "verification_inputs"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -322,10 +322,33 @@ def test_a_file_that_disagrees_never_gets_the_asked_name(
     assert " -o tiny.onnx " in manifest["reproduce"]
 
 
+@pytest.mark.parametrize("head", [Head.LOGITS, Head.PROBS])
+def test_a_bias_that_is_off_by_a_hundredth_is_found_behind_a_softmax_too(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: Head
+) -> None:
+    perturb_a_weight(monkeypatch)
+    assert not export(tiny_checkpoint, tmp_path / "tiny.onnx", dataclasses.replace(QUICK, head=head)).passed
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")], ids=type)
+def test_a_shape_that_this_machine_can_not_hold_is_told_and_leaves_nothing(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def full(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(module, "compare", full)
+    with pytest.raises(
+        ExportError, match=r"at 1x32x32 takes more memory than this machine has: give a smaller --shape"
+    ):
+        export(tiny_checkpoint, tmp_path / "tiny.onnx", QUICK)
+    assert contents(tmp_path) == {}
+
+
 # --- refused before any work -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["tiny.onnx", "tiny.json"])
+@pytest.mark.parametrize("name", ["tiny.onnx", "tiny.json", "tiny.unverified.onnx", "tiny.unverified.json"])
 def test_an_existing_target_is_refused_before_the_checkpoint_is_read(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"old")
     with pytest.raises(OutputError, match=rf"{name} exists; .*--force"):

@@ -11,6 +11,7 @@ import subprocess
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -585,3 +586,13 @@ def test_a_compressed_archive_is_refused_before_it_is_unpacked(tmp_path: Path) -
 def test_control_characters_of_a_file_do_not_reach_the_terminal(tmp_path: Path) -> None:
     assert "\\n" in refusal(saved(tmp_path / "a.pth", {"a\n\x1b[31m": torch.tensor(float("nan"))}))
     refusal(rewritten(tmp_path / "b.pth", b"\x80\x02cevil\x1b\r\nsystem\n."))
+
+
+def test_threads_that_read_at_once_do_not_disturb_each_other(tmp_path):
+    before = torch.serialization.get_safe_globals()
+    path = tmp_path / "numpy.pth"
+    torch.save({"state_dict": {"a.weight": torch.ones(2)}, "measure": np.float64(3.5)}, path)
+    with ThreadPoolExecutor(4) as pool:
+        read = list(pool.map(lambda _: read_checkpoint(path), range(100)))
+    assert all(checkpoint.state_dict["a.weight"].tolist() == [1, 1] for checkpoint in read)
+    assert torch.serialization.get_safe_globals() == before

@@ -165,20 +165,44 @@ def test_a_disagreement_is_exit_code_1_and_another_name(
     assert re.fullmatch(rf"FAILED  tiny\.unverified\.onnx  .*{SECONDS}\n", verdict)
 
 
-def test_an_interrupted_export_leaves_nothing(tiny_checkpoint: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_export_leaves_nothing(
+    tiny_checkpoint: Path, tmp_path: Path, sent: signal.Signals, code: int
+) -> None:
     words = [str(Path(sys.executable).with_name("fade-export")), str(tiny_checkpoint), "--shape", "1x32x32"]
     with subprocess.Popen(
         words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         assert process.stderr is not None
         assert process.stderr.readline().startswith("read: ")
-        process.send_signal(signal.SIGINT)
+        process.send_signal(sent)
         out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert out == ""
-    assert re.fullmatch(rf"FAILED  interrupted; nothing was replaced  {SECONDS}", last_line(err))
+    if sent is signal.SIGINT:
+        assert re.fullmatch(rf"FAILED  interrupted; nothing was replaced  {SECONDS}", last_line(err))
     assert "Traceback" not in err
     assert contents(tmp_path) == {}
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"]], ids=["text", "json"])
+def test_a_bug_of_ours_has_its_own_exit_code_and_keeps_its_traceback(
+    arguments: list[str],
+    tiny_onnx: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise KeyError("some bug")
+
+    monkeypatch.setattr("fade_deploy.api.inspect.inspect", broken)
+    finished = run_here("fade-inspect", tiny_onnx, *arguments, patch=monkeypatch, capture=capfd)
+    assert finished.code == 70  # 1 would say that runtimes disagree
+    assert "KeyError: 'some bug'" in finished.err
+    assert last_line(finished.err).startswith("FAILED  this is a bug of fade-deploy")
+    if arguments:
+        assert only_document(finished)["status"] == "error"
 
 
 @pytest.mark.parametrize("arguments", [[], ["--json"]], ids=["text", "json"])

@@ -54,8 +54,9 @@ def test_body_is_generic_in_its_dtype(case):
     inputs = {name: value.astype(np.float16) for name, value in case.inputs().items()}
     expected = ORACLE[case.operator.name](**{k: v.astype(np.float64) for k, v in inputs.items()}, **case.attributes)
     given = run_onnxruntime(one_node_model(case, dtype=ir.DataType.FLOAT16), inputs)
+    bound = tolerance("OPERATOR_FP16_BODY")
     assert given.dtype == np.float16
-    np.testing.assert_allclose(given, expected, atol=5e-2, rtol=5e-2)
+    np.testing.assert_allclose(given, expected, atol=bound.atol, rtol=bound.rtol)
 
 
 @pytest.mark.parametrize("opset", sorted(contract.LOWEST_ONNXRUNTIME))

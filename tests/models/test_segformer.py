@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+import transformers
 
 from fade_deploy.errors import ExportError
 from fade_deploy.models.complexity import count
@@ -98,7 +99,6 @@ def transformers_state_dict(released: dict[str, torch.Tensor]) -> dict[str, torc
 
 @torch.no_grad()
 def test_bilinear_agrees_with_transformers_in_float64():
-    transformers = pytest.importorskip("transformers", reason="transformers is the oracle; install the test extra")
     ours = segformer("mit_b0", "bilinear").double()
     theirs = transformers.SegformerForSemanticSegmentation(
         transformers.SegformerConfig(num_labels=150, decoder_hidden_size=256)
@@ -144,15 +144,16 @@ def test_cost_over_bilinear_is_that_of_the_papers_b1_table(upsampler, extra_para
     assert round(plain.macs / 1e9, 3) == 15.878
 
 
-SMALL = MixTransformerConfig(widths=(8, 8, 10, 16), depths=(1, 1, 1, 1))
-SIZES = [(29, 32), (32, 64), (61, 93), (125, 157), (60, 96), (33, 64), (28, 64), (64, 97), (96, 30)]
+SIZES = [(29, 32), (32, 64), (61, 93), (125, 157), (60, 96), (33, 64), (28, 64), (64, 97), (96, 30), (13, 13)]
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
+@pytest.mark.parametrize("reductions", [(8, 4, 2, 1), (4, 4, 1, 1), (16, 2, 1, 1)], ids=str)
 @pytest.mark.parametrize("upsampler", ["fade", "bilinear"])
 @torch.no_grad()
-def test_check_size_accepts_exactly_what_the_network_can_process(upsampler, height, width):
-    config = SegFormerConfig(backbone=SMALL, embed_width=8, classes=3, upsampler=upsampler, compressed=4)
+def test_check_size_accepts_exactly_what_the_network_can_process(upsampler, reductions, height, width):
+    backbone = MixTransformerConfig(widths=(8, 8, 10, 16), depths=(1, 1, 1, 1), reductions=reductions)
+    config = SegFormerConfig(backbone=backbone, embed_width=8, classes=3, upsampler=upsampler, compressed=4)
     model = SegFormer(config).eval()
     try:
         out = model(torch.zeros(1, 3, height, width))

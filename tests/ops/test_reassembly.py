@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from fade_deploy.ops import numpy_oracle, reassembly
 from fade_deploy.ops.torch_ops import TORCH_OPS
 from fade_deploy.tolerances import tolerance
 from tests.cases import OPERATOR_CASES
+from tests.golden import recipe
+from tests.golden_weights import GOLDEN
 
 TORCH = {
     "FadeReassemble": reassembly.reassemble,
@@ -149,3 +152,28 @@ def test_a_wrong_shape_is_refused_with_both_shapes(name):
     function, shapes, attributes = BAD_SHAPES[name]
     with pytest.raises(ValueError, match=r"\[.*\].*\[.*\]|groups=3"):
         function(*(torch.zeros(shape) for shape in shapes), kernel_size=5, scale=2, **attributes)
+
+
+@torch.no_grad()
+def test_carafe_of_the_golden_data_is_softmax_and_reassembly():
+    # An oracle that is not ours: the reference's CARAFE, whose kernels come from the decoder alone.
+    manifest = recipe.load_manifest(GOLDEN / "op_carafe.json")
+    weights = {key: torch.from_numpy(value) for key, value in recipe.make_state_dict(manifest).items()}
+    features = torch.from_numpy(recipe.make_input(manifest)["de"])
+    compressed = F.conv2d(features, weights["channel_compressor.weight"], weights["channel_compressor.bias"])
+    encoded = F.conv2d(compressed, weights["content_encoder.weight"], weights["content_encoder.bias"], padding=1)
+    kernels = F.pixel_shuffle(encoded, 2).softmax(1)
+    given = {"kernels": kernels, "out": reassembly.reassemble(features, kernels, kernel_size=5, scale=2)}
+    slices = {entry["name"]: entry["slices"] for entry in manifest["outputs"]}
+    with np.load(GOLDEN / "op_carafe.npz") as expected:
+        assert set(expected.files) == set(given)
+        for name, tensor in given.items():
+            array = recipe.take(tensor.numpy(), slices[name])
+            np.testing.assert_allclose(array, expected[name], atol=tolerance("GOLDEN_FP32").atol, rtol=0)
+
+
+@pytest.mark.parametrize("dtypes", [(torch.float64, torch.float32), (torch.int64, torch.int64)])
+def test_mixed_and_integer_dtypes_are_refused(dtypes):
+    features, kernels = torch.ones(1, 1, 2, 2, dtype=dtypes[0]), torch.ones(1, 9, 4, 4, dtype=dtypes[1])
+    with pytest.raises(ValueError, match="one floating dtype"):
+        reassembly.reassemble(features, kernels, kernel_size=3, scale=2)

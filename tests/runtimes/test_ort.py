@@ -19,7 +19,7 @@ GOOD: dict[str, Any] = {
     "task": "segmentation",
     "head": "logits",
     "embed_preprocess": False,
-    "classes": ["wall", "sky"],
+    "classes": ["wall", "sky", "sea"],
     "palette": [[0, 0, 0], [255, 0, 9]],
     "mean": [123.675, 116.28, 103.53],
     "std": [58.395, 57.12, 57.375],
