@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from fade_deploy.cli import command
 from fade_deploy.recipe import Shape
@@ -39,7 +39,7 @@ def inspect(
     with command.progress(quiet=not sys.stderr.isatty()):  # a second or two: a spinner for people, no log lines
         document = inspect_file(file, recipe=recipe, ema=ema, height=size.height, width=size.width)
     outcome = command.Outcome(artefact=str(file), passed=True, document=document)
-    table = Table("what", "value")
+    table = Table("what", Column("value", overflow="fold"))
     for key, value in document.items():
         if key not in ("notes", "config", "palette", "file"):
             table.add_row(key, _text(key, value))

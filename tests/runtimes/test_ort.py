@@ -115,7 +115,7 @@ def test_metadata_is_given_back_whole(tmp_path: Path) -> None:
     assert deployed_metadata(session) == GOOD
 
 
-@pytest.mark.parametrize("metadata", [None, "", "{", "[]", "3"], ids=str)
+@pytest.mark.parametrize("metadata", [None, "", "{", "[]", "3", "[" * 100_000], ids=lambda text: str(text)[:5])
 def test_a_file_of_others_is_one_clear_line(tmp_path: Path, metadata: str | None) -> None:
     session = session_from_onnx(saved(tmp_path, model_bytes(metadata=metadata)))
     with pytest.raises(InputError, match=r"^a\.onnx has .*: export it from its checkpoint with fade-export$"):
@@ -136,7 +136,9 @@ def test_a_file_of_others_is_one_clear_line(tmp_path: Path, metadata: str | None
         ("palette", [[0, 0, 256]]),
         ("mean", [1, 2]),
         ("std", [1, 2, 0]),
+        ("mean", [1, 2, float("inf")]),
         ("size_multiple", 0),
+        ("size_multiple", 1_000_000_000),  # a picture of that side would take all memory
         ("short_side", 512.5),
         ("long_side", None),
     ],
@@ -156,3 +158,10 @@ def test_a_wrong_or_missing_field_is_named(tmp_path: Path, key: str, value: Any)
 def test_a_palette_may_be_empty(tmp_path: Path) -> None:
     session = session_from_onnx(saved(tmp_path, model_bytes(metadata=json.dumps(GOOD | {"palette": []}))))
     assert deployed_metadata(session)["palette"] == []
+
+
+@pytest.mark.parametrize("classes", [["wall"], ["wall", "sky", "sea", "sand"]])
+def test_another_number_of_names_than_of_outputs_is_refused(tmp_path: Path, classes: list[str]) -> None:
+    session = session_from_onnx(saved(tmp_path, model_bytes(metadata=json.dumps(GOOD | {"classes": classes}))))
+    with pytest.raises(InputError, match=f"3 outputs and names {len(classes)} classes"):
+        deployed_metadata(session)
