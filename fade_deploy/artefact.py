@@ -17,7 +17,9 @@ from typing import Any
 
 from fade_deploy.errors import OutputError
 
-__all__ = ["check_target", "json_bytes", "publish", "sha256_of", "staged", "write"]
+__all__ = ["check_target", "discard_staged", "json_bytes", "publish", "sha256_of", "staged", "write"]
+
+_STAGED: set[Path] = set()  # files under their temporary names
 
 
 def sha256_of(path: Path) -> str:
@@ -64,6 +66,7 @@ def staged(target: Path, data: bytes) -> Iterator[Path]:
         OutputError: The folder is not writable or the disk is full; no file is left.
     """
     temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}{target.suffix}")
+    _STAGED.add(temporary)
     try:
         with _explained(target), temporary.open("xb") as file:
             file.write(data)
@@ -71,6 +74,13 @@ def staged(target: Path, data: bytes) -> Iterator[Path]:
             os.fsync(file.fileno())
         yield temporary
     finally:
+        temporary.unlink(missing_ok=True)
+        _STAGED.discard(temporary)
+
+
+def discard_staged() -> None:
+    """Remove whatever is staged now: for a process that is about to end without unwinding."""
+    for temporary in tuple(_STAGED):
         temporary.unlink(missing_ok=True)
 
 

@@ -22,6 +22,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from fade_deploy import artefact
 from fade_deploy.errors import FadeDeployError
 
 __all__ = ["JsonFlag", "Outcome", "Quiet", "application", "main", "progress"]
@@ -32,8 +33,6 @@ JsonFlag = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
 
 _BUG = 70  # EX_SOFTWARE; 1 means that runtimes disagree
-_TERMINATED = 143  # what shells expect after SIGTERM
-_INTERRUPTED = 130  # what typer returns after Ctrl-C, and what shells expect
 # What runs after each stage that the log reports.
 _NEXT_STAGE = {
     "read": "tracing",
@@ -64,7 +63,18 @@ class Outcome:
 def main(app: typer.Typer, name: str) -> None:
     """Run a command whose function returns an :class:`Outcome`, and exit with its code."""
     start = time.perf_counter()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # an orderly end removes what is half-written
+    before = {
+        number: signal.signal(number, lambda number, _: _stop(number, start))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        _run(app, name, start)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _run(app: typer.Typer, name: str, start: float) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a class name or path that the terminal can't show is no failure
             stream.reconfigure(errors="backslashreplace")
@@ -76,15 +86,10 @@ def main(app: typer.Typer, name: str) -> None:
             message = f"{message.rstrip('.')}; see {name} --help"
         _refuse(message, start)
         sys.exit(2)
-    except typer.Abort:
-        outcome = _INTERRUPTED
     except Exception:  # a bug of ours: no other code may stand for it
         traceback.print_exc()
         _refuse("this is a bug of fade-deploy; please report it with the lines above", start)
         sys.exit(_BUG)
-    if outcome == _INTERRUPTED:
-        _refuse("interrupted; nothing was replaced", start)
-        sys.exit(_INTERRUPTED)
     if not isinstance(outcome, Outcome):  # --help, --install-completion
         sys.exit(outcome or 0)
     try:
@@ -92,6 +97,20 @@ def main(app: typer.Typer, name: str) -> None:
     except (BrokenPipeError, SystemExit):  # the reader has seen enough: `| head`; rich turns it into an exit code 1
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(0 if outcome.passed else 1)
+
+
+def _stop(number: int, start: float) -> None:
+    """End at once on Ctrl-C or SIGTERM, with nothing half-written left.
+
+    Not by an exception: torch and its compilers swallow one now and then, and the command would go on.
+    """
+    artefact.discard_staged()
+    message = "interrupted; nothing was replaced"
+    if "--json" in sys.argv[1:]:
+        os.write(1, json.dumps({"status": "error", "error": message}).encode() + b"\n")
+    show_cursor = b"\x1b[?25h\n" if sys.stderr.isatty() else b""  # the spinner had hidden it
+    os.write(2, show_cursor + f"FAILED  {message}  ({time.perf_counter() - start:.1f} s)\n".encode())
+    os._exit(128 + number)  # 130 and 143, what shells expect
 
 
 def _tell(outcome: Outcome, start: float) -> None:
