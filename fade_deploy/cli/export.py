@@ -78,7 +78,7 @@ def export(
     - `fade-export model.pth --shape 1x3x512x512 --opset 21 --force`
     """
     # Before torch is loaded: its threads spin while they wait, and where another process holds a core the eager
-    # reference then takes 3 to 20 times as long (measured on two cores; no difference on an idle machine).
+    # reference then takes several times as long; on an idle machine it makes no difference.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     optional.require_exporting()
     from fade_deploy.api.export import export as export_file

@@ -6,8 +6,8 @@ the data), and free of If, Loop and Scan. K, scale, groups and terms are baked i
 The form is a *banded product*. An output pixel sums K*K source pixels, so a tile of t x t source pixels' outputs
 (s*t x s*t of them) depends on a window of (t+K-1) x (t+K-1) source pixels only: per tile one dense matrix product
 ``[outputs x window] @ [window x channels]``, whose left matrix holds the tap weights in a band and zeros elsewhere.
-Of the forms measured on ONNX Runtime (shifted slices, unfold, einsum, batched 4 x 25 products) this is 3 to 70
-times faster, because nearly all of its time is one batched MatMul and copies of contiguous rows.
+Shifted slices, unfold, einsum and batched 4 x 25 products were all slower on ONNX Runtime: here nearly all of the time
+is one batched MatMul and copies of contiguous rows.
 """
 
 from __future__ import annotations

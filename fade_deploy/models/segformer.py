@@ -36,7 +36,7 @@ class SegFormerConfig:
     classes: int
     upsampler: str = BILINEAR
     kernel_size: int = 5  # K of the upsampler's reassembly
-    compressed: int = 64  # width of its kernel generator, where that is free
+    compressed: int = 64  # width of its kernel generator; FADE-Lite has none to choose
 
 
 class _Linear(nn.Module):
@@ -74,11 +74,10 @@ class SegFormerHead(nn.Module):
         self.upsamplers: nn.ModuleList | None = None
         if config.upsampler != BILINEAR:
             build = UPSAMPLERS[config.upsampler]
-            options = {"kernel_size": config.kernel_size}
-            if config.upsampler != "fade_lite":  # its kernel generator has no free width
-                options["compressed"] = config.compressed
             slots = sum(len(encoders) for _, encoders in _CHAINS)
-            self.upsamplers = nn.ModuleList(build(width, **options) for _ in range(slots))
+            self.upsamplers = nn.ModuleList(
+                build(width, kernel_size=config.kernel_size, compressed=config.compressed) for _ in range(slots)
+            )
         self.dropout = nn.Dropout2d(0.1)
         self.linear_pred = nn.Conv2d(width, config.classes, 1)
 

@@ -13,10 +13,16 @@ __all__ = ["BILINEAR", "UPSAMPLERS"]
 # Plain resizing has no module and no weights; a model that is told this name builds none.
 BILINEAR = "bilinear"
 
-# name -> constructor(channels, kernel_size=..., and compressed=... where the kernel generator has a free width)
+
+def _fade_lite(channels: int, *, kernel_size: int, compressed: int) -> FADELite:
+    del compressed  # its compressors have K*K channels, whatever the others' width
+    return FADELite(channels, kernel_size=kernel_size)
+
+
+# name -> constructor(channels, kernel_size=K, compressed=width of the kernel generator)
 UPSAMPLERS: dict[str, Callable[..., nn.Module]] = {
     "fade": FADE,
-    "fade_lite": FADELite,
+    "fade_lite": _fade_lite,
     "fade_scrambled": ScrambledFADE,
     "semishift": SemiShiftUp,
 }
