@@ -14,10 +14,12 @@ from fade_deploy.optional import require_exporting
 from fade_deploy.version import __version__
 
 if TYPE_CHECKING:
-    from fade_deploy.api.export import ExportResult, export
+    from fade_deploy.api.export import export
+    from fade_deploy.api.export_module import export_module
     from fade_deploy.api.inspect import inspect
     from fade_deploy.api.options import ExportOptions
     from fade_deploy.api.predict import Prediction, predict
+    from fade_deploy.api.verified_file import ExportResult
     from fade_deploy.serve.predictor import Predictor
 
 __all__ = [
@@ -28,14 +30,16 @@ __all__ = [
     "Predictor",
     "__version__",
     "export",
+    "export_module",
     "inspect",
     "predict",
 ]
 
 _LAZY = {
     "ExportOptions": "fade_deploy.api.options",
-    "ExportResult": "fade_deploy.api.export",
+    "ExportResult": "fade_deploy.api.verified_file",
     "export": "fade_deploy.api.export",
+    "export_module": "fade_deploy.api.export_module",
     "inspect": "fade_deploy.api.inspect",
     "Prediction": "fade_deploy.api.predict",
     "predict": "fade_deploy.api.predict",
@@ -43,10 +47,13 @@ _LAZY = {
 }
 
 
+_EXPORTING = ("ExportResult", "export", "export_module")  # need more than a server has
+
+
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'fade_deploy' has no attribute '{name}'")
-    if _LAZY[name] == "fade_deploy.api.export":
+    if name in _EXPORTING:
         require_exporting()
     return getattr(importlib.import_module(_LAZY[name]), name)
 

@@ -24,6 +24,7 @@ __all__ = [
     "VERSION",
     "Head",
     "Operator",
+    "Task",
     "check_limits",
 ]
 
@@ -113,20 +114,43 @@ ACCUMULATE = Operator(
 )
 OPERATORS = (REASSEMBLE, UPSAMPLE, ACCUMULATE)
 
-# --- the segmentation file ------------------------------------------------------------------------------------
+# --- the exported file -----------------------------------------------------------------------------------------
 
 METADATA_KEY = "fade_deploy"  # the one metadata entry of an exported file; its value is a JSON object
 
 
 class Head(StrEnum):
-    """What a segmentation file returns, and the name of its output.
+    """What a file returns.
 
-    ``logits`` float32 [N, classes, H/4, W/4]; ``labels`` int64 [N, H, W]; ``probs`` float32 [N, classes, H, W].
+    Segmentation: ``logits`` float32 [N, classes, H/4, W/4]; ``labels`` int64 [N, H, W]; ``probs`` float32
+    [N, classes, H, W]; the output has the head's name. Matting: ``alpha`` float32 [N, 1, H, W] in 0..1, fixed to the
+    trimap where that is known; ``raw``, the same without either; the output is ``alpha``.
     """
 
     LOGITS = "logits"
     LABELS = "labels"
     PROBS = "probs"
+    ALPHA = "alpha"
+    RAW = "raw"
+
+    @property
+    def output(self) -> str:
+        """Name of the file's output."""
+        return "alpha" if self is Head.RAW else str(self)
+
+
+class Task(StrEnum):
+    """What a model is for."""
+
+    SEGMENTATION = "segmentation"
+    MATTING = "matting"
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """The heads that a model of this task has, the default first."""
+        if self is Task.MATTING:
+            return Head.ALPHA, Head.RAW
+        return Head.LOGITS, Head.LABELS, Head.PROBS
 
 
 # Opset -> lowest ONNX Runtime that loads our files of that opset; measured with 1.20, 1.21, 1.22, 1.23, 1.24 and 1.31.

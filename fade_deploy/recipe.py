@@ -6,15 +6,18 @@ own file names what differs and ``extends`` a shipped one.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
+from fade_deploy.contract import Task
 from fade_deploy.errors import RecipeError
 
 __all__ = ["Recipe", "Shape", "list_recipes", "load_recipe", "recipe_folder"]
@@ -43,31 +46,38 @@ class Shape:
         batch, height, width = (int(number) for number in match.groups())
         return cls(batch, height, width)
 
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """(batch, height, width)."""
+        return self.batch, self.height, self.width
+
     def __str__(self) -> str:
         return f"{self.batch}x{self.height}x{self.width}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """One recipe, read and checked; the fields are those of the TOML file."""
+    """One recipe, read and checked; the fields are those of the TOML file, which may leave out what has a default."""
 
     name: str
-    task: str
-    classes: tuple[str, ...]
-    heads: tuple[int, ...]  # attention heads per stage; empty: not stated
-    block_norm_eps: float  # 0: not stated
-    embed_norm_eps: float  # 0: not stated
-    high_to_low: str  # "exact" or "scrambled"; empty: not stated
+    task: Task
     mean: tuple[float, float, float]  # of RGB in 0..255
     std: tuple[float, float, float]
     size_multiple: int  # of dynamic heights and widths
-    short_side: int  # pixels; prediction resizes to this, keeping the ratio,
-    long_side: int  # unless the long side would exceed this
-    tolerance: str  # of logits; name in fade_deploy.tolerances
-    probs_tolerance: str  # of probabilities
+    tolerance: str  # of the output; name in fade_deploy.tolerances
     pictures: tuple[str, ...]  # sample pictures, relative to the recipe folder
     quick: tuple[Shape, ...]  # shapes of `--verify quick`
     full: tuple[Shape, ...]  # shapes of `--verify full`
+    upsampler: str = ""  # of fade_deploy.ops.registry; empty: the weights tell
+    high_to_low: str = ""  # "exact" or "scrambled"; empty: not stated
+    # Segmentation only.
+    classes: tuple[str, ...] = ()
+    heads: tuple[int, ...] = ()  # attention heads per stage; empty: not stated
+    block_norm_eps: float = 0.0  # 0: not stated
+    embed_norm_eps: float = 0.0  # 0: not stated
+    short_side: int = 0  # pixels; prediction resizes to this, keeping the ratio,
+    long_side: int = 0  # unless the long side would exceed this
+    probs_tolerance: str = ""  # of probabilities
 
 
 def recipe_folder() -> Traversable:
@@ -127,43 +137,30 @@ def _recipe_from_tables(name: str, tables: dict[str, Any]) -> Recipe:
     flat: dict[str, Any] = {}
     for key, value in tables.items():
         flat.update(value if isinstance(value, dict) else {key: value})
-    fields = set(Recipe.__dataclass_fields__) - {"name"}
-    if unknown := sorted(flat.keys() - fields):
+    fields = {field.name: field for field in dataclasses.fields(Recipe) if field.name != "name"}
+    if unknown := sorted(flat.keys() - fields.keys()):
         raise RecipeError(
             f"recipe '{name}' has the unknown field '{unknown[0]}'; known are {', '.join(sorted(fields))}"
         )
-    if missing := sorted(fields - flat.keys()):
+    required = {field.name for field in fields.values() if field.default is dataclasses.MISSING}
+    if missing := sorted(required - flat.keys()):
         raise RecipeError(
-            f"recipe '{name}' lacks the field '{missing[0]}'; add it, or start with: extends = \"segformer\""
+            f"recipe '{name}' lacks the field '{missing[0]}'; add it, or start with: extends = \"segformer\" (or "
+            '"a2u_matting")'
         )
     try:
-        recipe = Recipe(
-            name=Path(name).stem if name.endswith(".toml") else name,
-            task=str(flat["task"]),
-            classes=_texts(flat["classes"]),
-            heads=tuple(_whole(x) for x in _entries(flat["heads"])),
-            block_norm_eps=float(flat["block_norm_eps"]),
-            embed_norm_eps=float(flat["embed_norm_eps"]),
-            high_to_low=str(flat["high_to_low"]),
-            mean=_triple(flat["mean"]),
-            std=_triple(flat["std"]),
-            size_multiple=_whole(flat["size_multiple"]),
-            short_side=_whole(flat["short_side"]),
-            long_side=_whole(flat["long_side"]),
-            tolerance=str(flat["tolerance"]),
-            probs_tolerance=str(flat["probs_tolerance"]),
-            pictures=_texts(flat["pictures"]),
-            quick=tuple(Shape.parse(x) for x in _texts(flat["quick"])),
-            full=tuple(Shape.parse(x) for x in _texts(flat["full"])),
-        )
+        read = {field: _READERS[field](value) for field, value in flat.items()}
     except (TypeError, ValueError) as error:
         raise RecipeError(f"recipe '{name}' has a value of the wrong kind: {error}") from error
-    if recipe.task != "segmentation":
-        raise RecipeError(f"recipe '{name}' has task '{recipe.task}', expected 'segmentation'")
+    recipe = Recipe(name=Path(name).stem if name.endswith(".toml") else name, **read)
     if recipe.high_to_low not in _HIGH_TO_LOW:
         raise RecipeError(f"recipe '{name}' has high_to_low '{recipe.high_to_low}', expected 'exact' or 'scrambled'")
-    if min(recipe.std) <= 0 or recipe.size_multiple < 1 or not 1 <= recipe.short_side <= recipe.long_side:
-        raise RecipeError(f"recipe '{name}' has a std, size_multiple, short_side or long_side that is not positive")
+    if min(recipe.std) <= 0 or recipe.size_multiple < 1:
+        raise RecipeError(f"recipe '{name}' has a std or size_multiple that is not positive")
+    if recipe.task is Task.SEGMENTATION and not 1 <= recipe.short_side <= recipe.long_side:
+        raise RecipeError(
+            f"recipe '{name}' has a short_side or long_side that is not positive, or the former is larger"
+        )
     if not recipe.quick or not recipe.full:
         raise RecipeError(f"recipe '{name}' verifies at no shape; name at least one in quick and in full")
     return recipe
@@ -194,3 +191,34 @@ def _whole(value: Any) -> int:
     if type(value) is not int:
         raise TypeError(f"{value!r} is not a whole number")
     return value
+
+
+def _shapes(value: Any) -> tuple[Shape, ...]:
+    return tuple(Shape.parse(text) for text in _texts(value))
+
+
+def _task(value: Any) -> Task:
+    if value not in list(Task):
+        raise ValueError(f"task '{value}', expected one of {', '.join(Task)}")
+    return Task(value)
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "task": _task,
+    "mean": _triple,
+    "std": _triple,
+    "size_multiple": _whole,
+    "tolerance": str,
+    "pictures": _texts,
+    "quick": _shapes,
+    "full": _shapes,
+    "upsampler": str,
+    "high_to_low": str,
+    "classes": _texts,
+    "heads": lambda value: tuple(_whole(x) for x in _entries(value)),
+    "block_norm_eps": float,
+    "embed_norm_eps": float,
+    "short_side": _whole,
+    "long_side": _whole,
+    "probs_tolerance": str,
+}

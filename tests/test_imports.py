@@ -47,7 +47,9 @@ MORE_PACKAGES = {
     "optional.py": {"onnxruntime"},  # asks for it
     "cli/predict.py": {"onnxruntime", "PIL"},  # asks for them
     "runtimes/eager.py": {"torch", "polygraphy"},
-    "api/export.py": {"torch", "onnx", "onnx_ir", "polygraphy"},
+    "api/export.py": {"torch", "onnx_ir"},
+    "api/export_module.py": {"torch"},
+    "api/verified_file.py": {"torch", "onnx", "onnx_ir", "polygraphy"},
     "api/manifest.py": {"torch"},
     "api/inspect.py": {"torch", "onnx"},  # each when asked for a file of that kind
 }

@@ -128,7 +128,7 @@ def test_a_copy_of_a_shipped_recipe_is_that_recipe(tmp_path: Path) -> None:
         ('extends = "segformer"\nclases = ["a"]', "unknown field 'clases'; known are block_norm_eps, classes"),
         ('extends = "segformer"\n[input]\nsize_multipel = 32', "unknown field 'size_multipel'"),
         ('extends = "segformer"\ninput = 3', "unknown field 'input'"),
-        ('extends = "segformer"\ntask = "detection"', "has task 'detection', expected 'segmentation'"),
+        ('extends = "segformer"\ntask = "detection"', "task 'detection', expected one of segmentation, matting"),
         ('extends = "segformer"\n[model]\nhigh_to_low = "both"', "expected 'exact' or 'scrambled'"),
         ('extends = "segformer"\nclasses = "sky"', "'sky' is not a list"),
         ('extends = "segformer"\nclasses = [1, 2]', "1 is not text"),

@@ -45,28 +45,28 @@ def inspect(
 def _inspect_checkpoint(path: Path, recipe_name: str, ema: bool, height: int, width: int) -> dict[str, Any]:
     require("torch", extra="export")
     from fade_deploy.checkpoints.checkpoint import read_checkpoint
-    from fade_deploy.checkpoints.recognise import backbone_name, class_names, recipe_for, segformer_from_checkpoint
+    from fade_deploy.checkpoints.recognise import backbone_of, class_names, model_from_checkpoint, recipe_for
     from fade_deploy.models.complexity import count
+    from fade_deploy.models.segformer import SegFormer
 
     read = read_checkpoint(path, ema=ema)
     recipe = recipe_for(read, recipe_name)
-    model = segformer_from_checkpoint(read, recipe)
+    model = model_from_checkpoint(read, recipe)
     model.check_size(height, width)
     logger.info("read: %s, %s", path.name, read.container)
-    complexity = count(model, height=height, width=width)
+    complexity = count(model, height=height, width=width, channels=model.INPUTS)
     return {
         "kind": "checkpoint",
         "file": path.name,
         "sha256": read.sha256,
         "container": read.container,
         "task": recipe.task,
-        "model": "SegFormer",
-        "backbone": backbone_name(model.config.backbone),
+        "model": model.NAME,
+        "backbone": backbone_of(model),
         "upsampler": model.config.upsampler,
         "kernel_size": model.config.kernel_size,
-        "embed_width": model.config.embed_width,
         "config": asdict(model.config),
-        "classes": list(class_names(read, recipe, model.config.classes)),
+        **({"classes": list(class_names(read, recipe, model.config.classes))} if isinstance(model, SegFormer) else {}),
         "parameters": complexity.parameters,
         "macs": {"height": height, "width": width, "count": complexity.macs},
         "recipe": recipe.name,

@@ -15,8 +15,10 @@ import torch
 from fade_deploy import artefact, contract
 from fade_deploy.api.options import ExportOptions
 from fade_deploy.checkpoints.checkpoint import Checkpoint
-from fade_deploy.checkpoints.recognise import backbone_name, class_names
+from fade_deploy.checkpoints.recognise import backbone_of, class_names
+from fade_deploy.models.a2u_matting import A2UMatting
 from fade_deploy.models.complexity import count
+from fade_deploy.models.deployed import Deployed
 from fade_deploy.models.segformer import SegFormer
 from fade_deploy.recipe import Recipe, Shape
 from fade_deploy.runtimes.ort import ort_version
@@ -27,29 +29,25 @@ from fade_deploy.version import __version__
 __all__ = ["facts_of", "manifest_document"]
 
 
-def facts_of(read: Checkpoint, model: SegFormer, recipe: Recipe, options: ExportOptions) -> dict[str, Any]:
-    """What the file says about itself, in its metadata and in the manifest; our predictor reads it."""
+def facts_of(read: Checkpoint, deployed: Deployed, options: ExportOptions) -> dict[str, Any]:
+    """What the file says about itself, in its metadata and in the manifest; our predictors read it."""
+    model, recipe = deployed.model, deployed.recipe
+    assert isinstance(model, SegFormer | A2UMatting)
     size = options.shape or Shape(1, 512, 512)
-    classes = class_names(read, recipe, model.config.classes)
-    # A palette of another length is of other classes.
-    palette = read.palette if len(read.palette) == len(classes) else ()
-    complexity = count(model, height=size.height, width=size.width)
+    complexity = count(model, height=size.height, width=size.width, channels=model.INPUTS)
     return {
         "task": recipe.task,
-        "model": "SegFormer",
-        "backbone": backbone_name(model.config.backbone),
+        "model": model.NAME,
+        "backbone": backbone_of(model),
         "upsampler": model.config.upsampler,
         "kernel_size": model.config.kernel_size,
         "config": json.loads(json.dumps(asdict(model.config))),  # lists for tuples, as a reader gets them
-        "head": str(options.head),
+        "head": str(deployed.head),
         "embed_preprocess": options.embed_preprocess,
-        "classes": list(classes),
-        "palette": [list(colour) for colour in palette],
         "mean": list(recipe.mean),
         "std": list(recipe.std),
         "size_multiple": recipe.size_multiple,
-        "short_side": recipe.short_side,
-        "long_side": recipe.long_side,
+        **(_segmentation_facts(read, model, recipe) if isinstance(model, SegFormer) else {}),
         "recipe": recipe.name,
         "shape": str(options.shape) if options.shape else "dynamic",
         "opset": options.opset,
@@ -62,6 +60,18 @@ def facts_of(read: Checkpoint, model: SegFormer, recipe: Recipe, options: Export
             "fade-deploy": __version__,
             **{package: metadata.version(package) for package in ("torch", "onnx", "onnxscript", "onnx-ir")},
         },
+    }
+
+
+def _segmentation_facts(read: Checkpoint, model: SegFormer, recipe: Recipe) -> dict[str, Any]:
+    classes = class_names(read, recipe, model.config.classes)
+    # A palette of another length is of other classes.
+    palette = read.palette if len(read.palette) == len(classes) else ()
+    return {
+        "classes": list(classes),
+        "palette": [list(colour) for colour in palette],
+        "short_side": recipe.short_side,
+        "long_side": recipe.long_side,
     }
 
 

@@ -16,8 +16,8 @@ __all__ = ["ExportOptions", "reproducing_command"]
 class ExportOptions:
     """What to export; everything that changes the file's bytes, and how thoroughly it is verified."""
 
-    recipe: str = ""  # name or .toml path; empty: the checkpoint's own, else "segformer"
-    head: Head = Head.LOGITS
+    recipe: str = ""  # name or .toml path; empty: the checkpoint's own, else its model's
+    head: Head | None = None  # None: the task's first, logits or alpha
     embed_preprocess: bool = False
     shape: Shape | None = None  # None: dynamic batch, height and width
     opset: int = 18
@@ -34,7 +34,7 @@ def reproducing_command(source: Path, target: Path, options: ExportOptions) -> s
     defaults = ExportOptions()
     for flag, given, default in (
         ("--recipe", recipe, defaults.recipe),
-        ("--head", str(options.head), str(defaults.head)),
+        ("--head", str(options.head or ""), ""),
         ("--opset", str(options.opset), str(defaults.opset)),
         ("--shape", str(options.shape), str(defaults.shape)),
         ("--verify", "full" if options.full_verification else "quick", "full"),

@@ -1,4 +1,4 @@
-"""A picture through an exported file to a label picture on disk."""
+"""A picture through an exported file to a picture on disk: labels, an overlay, an alpha matte or a cut-out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from fade_deploy import artefact
-from fade_deploy.errors import OutputError
+from fade_deploy.contract import Task
+from fade_deploy.errors import InputError, OutputError
+from fade_deploy.serve.deployed_file import DeployedFile
+from fade_deploy.serve.matting_pictures import alpha_picture, cutout_picture, read_background, read_trimap
+from fade_deploy.serve.matting_predictor import UNKNOWN, MattingPredictor
 from fade_deploy.serve.pictures import label_picture, overlay_picture, palette_for, png_bytes, read_picture
 from fade_deploy.serve.predictor import Predictor
 
@@ -22,7 +26,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """What was found in one picture."""
+    """What was found in one picture.
+
+    Of a matting model the shares are ``foreground``, the mean of alpha in 0..1, and ``unknown``, the part of the
+    trimap that the model had to find out.
+    """
 
     output: Path
     height: int
@@ -37,42 +45,93 @@ def predict(
     output: Path | str | None = None,
     *,
     overlay: bool = False,
+    trimap: Path | str | None = None,
+    background: Path | str | None = None,
     threads: int = 0,
     force: bool = False,
 ) -> Prediction:
-    """Label every pixel of ``picture`` and write the result as a PNG of the picture's size.
+    """Predict ``picture`` and write the result as a PNG of its size: labels or, of a matting model, alpha.
 
     Args:
-        model: A segmentation file that fade-export wrote.
+        model: A file that fade-export wrote, for segmentation or matting.
         picture: Any picture Pillow reads.
-        output: By default the picture's stem with ``.labels.png`` (or ``.overlay.png``) in the current folder.
-        overlay: Write the picture with the classes laid over it; else a palette PNG whose values are the labels.
+        output: By default the picture's stem with ``.labels.png``, ``.overlay.png``, ``.alpha.png`` or ``.cutout.png``
+            in the current folder.
+        overlay: Segmentation: write the picture with the classes laid over it; else a palette PNG whose values are the
+            labels.
+        trimap: Matting, and needed there: a picture of the same size in which 0 is background, 255 foreground and any
+            other value unknown.
+        background: Matting: a colour or a picture; write ``alpha * picture + (1 - alpha) * background``, with the
+            picture's own colours and no foreground estimation, instead of alpha as 8-bit grey.
         threads: Of ONNX Runtime; 0 lets it choose.
         force: Replace an existing file.
 
     Raises:
         FadeDeployError: The user can mend it; nothing was written.
     """
+    start = time.perf_counter()
+    file = DeployedFile(model, threads=threads)
+    logger.info("load: %s (%.1f s)", Path(model).name, time.perf_counter() - start)
     picture = Path(picture)
-    target = Path(output) if output is not None else Path(f"{picture.stem}.{'overlay' if overlay else 'labels'}.png")
+    if file.task is Task.SEGMENTATION:
+        for option, value in (("--trimap", trimap), ("--background", background)):
+            if value is not None:
+                raise InputError(f"{model} is a segmentation model, {option} is for a matting model: leave it out")
+        target = _target(picture, output, "overlay" if overlay else "labels", force=force)
+        return _predict_labels(file, picture, target, overlay=overlay)
+    if overlay:
+        raise InputError(
+            f"{model} is a matting model, --overlay is for a segmentation model: leave it out, or give --background"
+        )
+    if trimap is None:
+        raise InputError(
+            f"{model} is a matting model and needs a trimap, a picture that is white where the foreground is certain, "
+            "black where the background is, and grey between: give one with --trimap"
+        )
+    target = _target(picture, output, "alpha" if background is None else "cutout", force=force)
+    return _predict_alpha(file, picture, Path(trimap), target, background=background)
+
+
+def _target(picture: Path, output: Path | str | None, kind: str, *, force: bool) -> Path:
+    target = Path(output) if output is not None else Path(f"{picture.stem}.{kind}.png")
     if target.suffix.lower() != ".png":
         raise OutputError(f"{target} does not end in .png, which is what is written; give another name with -o")
     artefact.check_target(target, force=force)
+    return target
+
+
+def _predict_labels(file: DeployedFile, picture: Path, target: Path, *, overlay: bool) -> Prediction:
+    predictor = Predictor(file)
     pixels = read_picture(picture)
-    start = time.perf_counter()
-    predictor = Predictor(model, threads=threads)
-    logger.info("load: %s (%.1f s)", Path(model).name, time.perf_counter() - start)
     start = time.perf_counter()
     labels = predictor.predict(pixels)
     seconds = time.perf_counter() - start
     palette = palette_for(len(predictor.classes), predictor.palette)
     image = overlay_picture(pixels, labels, palette) if overlay else label_picture(labels, palette)
     artefact.write(target, png_bytes(image))
-    height, width = labels.shape
+    return _prediction(target, labels, _shares(labels, predictor.classes), seconds)
+
+
+def _predict_alpha(
+    file: DeployedFile, picture: Path, trimap: Path, target: Path, *, background: Path | str | None
+) -> Prediction:
+    predictor = MattingPredictor(file)
+    pixels = read_picture(picture)
+    levels = read_trimap(trimap)
+    behind = None if background is None else read_background(str(background), *pixels.shape[:2])
+    start = time.perf_counter()
+    alpha = predictor.predict(pixels, levels)
+    seconds = time.perf_counter() - start
+    image = alpha_picture(alpha) if behind is None else cutout_picture(pixels, alpha, behind)
+    artefact.write(target, png_bytes(image))
+    shares = {"foreground": float(alpha.mean() / 255), "unknown": float((levels == UNKNOWN).mean())}
+    return _prediction(target, alpha, shares, seconds)
+
+
+def _prediction(target: Path, result: np.ndarray, shares: dict[str, float], seconds: float) -> Prediction:
+    height, width = result.shape
     logger.info("predict: %dx%d pixels (%.1f s)", width, height, seconds)
-    return Prediction(
-        output=target, height=height, width=width, shares=_shares(labels, predictor.classes), seconds=seconds
-    )
+    return Prediction(output=target, height=height, width=width, shares=shares, seconds=seconds)
 
 
 def _shares(labels: np.ndarray, classes: Sequence[str]) -> dict[str, float]:

@@ -7,59 +7,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from fade_deploy.checkpoints.checkpoint import Checkpoint
 from fade_deploy.checkpoints.safe_load import one_line
+from fade_deploy.checkpoints.weight_shapes import WeightShapes, state_it
 from fade_deploy.errors import CheckpointError, RecipeError
 from fade_deploy.models.mix_transformer import MIT_VARIANTS, MixTransformerConfig
-from fade_deploy.ops.fade import low_to_high_key
 from fade_deploy.recipe import Recipe
 
-__all__ = ["STATE_IT", "Shapes", "backbone_config", "backbone_name"]
+__all__ = ["backbone_config", "backbone_name"]
 
 _STAGES = 4
-# The remedy for what weights can't tell, as the end of a sentence.
-STATE_IT = 'in a recipe with extends = "segformer" and give it with --recipe FILE.toml'
 
 
-class Shapes:
-    """The shapes in a checkpoint by the low-to-high names, asked for with an error that helps."""
-
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self.path = checkpoint.path
-        self.facts = checkpoint.facts
-        self.is_high_to_low = any(low_to_high_key(key) != key for key in checkpoint.state_dict)
-        self.shapes = {low_to_high_key(key): tuple(value.shape) for key, value in checkpoint.state_dict.items()}
-        if len(self.shapes) < len(checkpoint.state_dict):
-            twice = next(key for key in checkpoint.state_dict if low_to_high_key(key) != key)
-            raise CheckpointError(
-                f"{self.path} holds '{one_line(twice)}' and a weight under the low-to-high name of the same; "
-                "expected one: re-save the weights of one model"
-            )
-
-    def of(self, key: str, dimensions: int) -> tuple[int, ...]:
-        """A shape of that many dimensions, none of them empty."""
-        shape = self.shapes.get(key)
-        if shape is None:
-            raise CheckpointError(
-                f"{self.path} lacks the key '{key}'; expected every weight of a SegFormer: save it whole"
-            )
-        if len(shape) != dimensions or min(shape) < 1:
-            raise CheckpointError(
-                f"{self.path}: key '{key}' has the shape {list(shape)}, expected {dimensions} dimensions: give an "
-                "unchanged checkpoint"
-            )
-        return shape
-
-    def ratio(self, over: int, under: int, what: str) -> int:
-        """A quotient that has to be whole."""
-        if over % under:
-            raise CheckpointError(
-                f"{self.path}: {what} {over} is not a multiple of the width {under}; expected an unchanged SegFormer"
-            )
-        return over // under
-
-
-def backbone_config(weights: Shapes, recipe: Recipe) -> MixTransformerConfig:
+def backbone_config(weights: WeightShapes, recipe: Recipe) -> MixTransformerConfig:
     """The MiT that the weights belong to.
 
     Raises:
@@ -72,7 +31,7 @@ def backbone_config(weights: Shapes, recipe: Recipe) -> MixTransformerConfig:
     reductions = [f"backbone.block{i}.0.attn.sr.weight" for i in stages]
     seen = MixTransformerConfig(
         widths=widths,
-        depths=tuple(_depth(weights, i) for i in stages),
+        depths=tuple(weights.count(f"backbone.block{i}.", start=0) for i in stages),
         reductions=tuple(weights.of(key, 4)[-1] if key in weights.shapes else 1 for key in reductions),
         mlp_ratios=tuple(weights.ratio(*pair, "an MLP's width") for pair in zip(hidden, widths, strict=True)),
     )
@@ -80,17 +39,6 @@ def backbone_config(weights: Shapes, recipe: Recipe) -> MixTransformerConfig:
         if replace(seen, **_untold(variant)) == variant:
             return replace(seen, **_stated(weights, recipe, widths, _untold(variant)))
     return replace(seen, **_stated(weights, recipe, widths, {}))
-
-
-def _depth(weights: Shapes, stage: int) -> int:
-    start = f"backbone.block{stage}."
-    blocks = {key.removeprefix(start).partition(".")[0] for key in weights.shapes if key.startswith(start)}
-    if blocks != {str(i) for i in range(len(blocks))}:
-        raise CheckpointError(
-            f"{weights.path}: the blocks {start}* are not numbered from 0 without gaps; expected every weight of a "
-            "SegFormer: save it whole"
-        )
-    return len(blocks)
 
 
 def _untold(config: MixTransformerConfig) -> dict[str, Any]:
@@ -119,7 +67,7 @@ _UNTOLD: dict[str, tuple[Callable[[object, tuple[int, ...]], bool], str]] = {
 }
 
 
-def _stated(weights: Shapes, recipe: Recipe, widths: tuple[int, ...], table: dict[str, Any]) -> dict[str, Any]:
+def _stated(weights: WeightShapes, recipe: Recipe, widths: tuple[int, ...], table: dict[str, Any]) -> dict[str, Any]:
     """What no shape tells: from the table, else the checkpoint's facts, else the recipe. They must not contradict."""
     chosen: dict[str, Any] = dict(table)
     missing = []
@@ -149,7 +97,7 @@ def _stated(weights: Shapes, recipe: Recipe, widths: tuple[int, ...], table: dic
     if missing:
         raise CheckpointError(
             f"{weights.path}: a MiT with the widths {list(widths)} is none of {', '.join(MIT_VARIANTS)}, and weights "
-            f"don't tell {', '.join(missing)}: state them under [model] {STATE_IT}"
+            f"don't tell {', '.join(missing)}: state them under [model] {state_it(recipe.task)}"
         )
     return chosen
 

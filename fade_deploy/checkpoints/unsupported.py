@@ -1,4 +1,4 @@
-"""Weights that are not a SegFormer with a supported upsampler: what they are, in one honest sentence."""
+"""Weights of no model that we build: what they are, in one honest sentence."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from collections.abc import Collection
 from fade_deploy.checkpoints.safe_load import one_line
 from fade_deploy.errors import CheckpointError
 
-__all__ = ["refuse_unsupported"]
+__all__ = ["MATTING_MARK", "refuse_unsupported"]
 
-_NAMES = "expected a SegFormer with the key names of NVlabs' and FADE's code (backbone.patch_embed1.*, decode_head.*)"
+_NAMES = (
+    "expected a SegFormer with the key names of NVlabs' and FADE's code (backbone.patch_embed1.*, decode_head.*), or A2U "
+    "matting with those of FADE's (layer0.0.*, decoder_layer4.*)"
+)
 
 # pattern of any key -> (what the file is, the remedy); the first that fits. Each is a family with a known key scheme.
 _FAMILIES = (
     (
-        r"(layer0\.0\.weight|dconv_pp\..+|decoder_layer4\..+)",
-        "holds A2U matting weights, which is not supported yet",
-        "give a segmentation checkpoint",
+        r"(bilinear\d|layer\d_1\.bilinear|decoder_layer\d\.(bilinear|up\.(kernel|mask)\w*))\..+",
+        "holds the original A2U matting with learned downsampling, which is not supported",
+        "give a checkpoint of FADE's variant of it (max pooling, decoder_layer4.up.*)",
     ),
     (
         r"segformer\.(encoder|stages)\..+",
@@ -36,12 +39,12 @@ _FAMILIES = (
         "give a checkpoint of FADE's released code (gate_generator.*, ker_generator.*)",
     ),
 )
+MATTING_MARK = "layer0.0.weight"  # the first convolution of A2U matting
 _BACKBONE_ALONE = r"(backbone\.)?patch_embed1\.proj\.weight"
-_FADE_SLOT = r"decode_head\.upsamplers\.\d+\.(gate_generator|ker_generator|kernel_generator)\..+"
 
 
 def refuse_unsupported(name: str, keys: Collection[str]) -> None:
-    """Stop where the keys are those of something else than a SegFormer that we build.
+    """Stop where the keys are those of neither a SegFormer nor an A2U matting network that we build.
 
     Raises:
         CheckpointError: Says what was found, what was expected, and the remedy.
@@ -55,12 +58,6 @@ def refuse_unsupported(name: str, keys: Collection[str]) -> None:
             f"{name} holds a backbone alone, as pretrained on ImageNet; {_NAMES}: give the checkpoint of the whole "
             "segmentation model"
         )
-    if "backbone.patch_embed1.proj.weight" not in keys:
+    if "backbone.patch_embed1.proj.weight" not in keys and MATTING_MARK not in keys:
         first = ", ".join(one_line(key, limit=60) for key in list(keys)[:3]) or "no weights"
-        raise CheckpointError(f"{name} is not a SegFormer: it holds {first} ({len(keys)} keys); {_NAMES}")
-    for key in keys:
-        if key.startswith("decode_head.upsamplers.") and not re.fullmatch(_FADE_SLOT, key):
-            raise CheckpointError(
-                f"{name} has an upsampler that is not supported: '{one_line(key)}'; expected FADE, FADE-Lite, the "
-                "semi-shift convolution without a gate, or none (bilinear): give a checkpoint with one of these"
-            )
+        raise CheckpointError(f"{name} is no model that we know: it holds {first} ({len(keys)} keys); {_NAMES}")

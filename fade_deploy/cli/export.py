@@ -16,7 +16,7 @@ from fade_deploy.contract import LOWEST_ONNXRUNTIME, Head
 from fade_deploy.recipe import Shape
 
 if TYPE_CHECKING:
-    from fade_deploy.api.export import ExportResult
+    from fade_deploy.api.verified_file import ExportResult
 
 app = command.application()
 
@@ -43,9 +43,12 @@ def export(
         typer.Option("--output", "-o", help="File to write.", show_default="CHECKPOINT's stem, .onnx, here"),
     ] = None,
     recipe: Annotated[
-        str, typer.Option(help="Recipe name or .toml file.", show_default="the checkpoint's, else segformer")
+        str, typer.Option(help="Recipe name or .toml file.", show_default="the checkpoint's, else its model's")
     ] = "",
-    head: Annotated[Head, typer.Option(help="What the file returns.")] = Head.LOGITS,
+    head: Annotated[
+        Head | None,
+        typer.Option(help="What the file returns: logits, labels, probs; alpha, raw.", show_default="logits; alpha"),
+    ] = None,
     shape: Annotated[
         str, typer.Option(help="Fixed input shape, for example 1x3x512x512.", show_default="dynamic")
     ] = "",
@@ -111,9 +114,10 @@ def _outcome(result: ExportResult) -> command.Outcome:
         document={"path": str(result.path), "notes": list(result.notes), "manifest": facts},
     )
     outcome.tables.append(_agreement_table(result))
+    classes = f"{len(facts['classes'])} classes, " if "classes" in facts else ""
     outcome.lines += [f"note: {note}" for note in result.notes]
     outcome.lines.append(
-        f"{facts['backbone']} with {facts['upsampler']} upsampling, {len(facts['classes'])} classes, "
+        f"{facts['model']}, {facts['backbone']} with {facts['upsampler']} upsampling, {classes}"
         f"{facts['parameters']} parameters; needs ONNX Runtime {facts['lowest_onnxruntime']} or newer"
     )
     if facts["agreement"]["verification"] == "quick" and facts["shape"] == "dynamic":
@@ -133,7 +137,7 @@ def _agreement_table(result: ExportResult) -> Table:
             agreement.shape,
             agreement.output,
             *("-" if error is None else f"{error:.1e}" for error in errors),
-            f"{agreement.labels_agreeing} of {agreement.labels_compared}",
+            "-" if agreement.labels_compared is None else f"{agreement.labels_agreeing} of {agreement.labels_compared}",
             "agrees" if agreement.passed else "DISAGREES",
         )
     return table

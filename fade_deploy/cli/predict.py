@@ -22,38 +22,72 @@ def predict(
     picture: Annotated[Path, typer.Argument(help="Any picture.", show_default=False)],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="PNG to write.", show_default="PICTURE's stem, .labels.png, here"),
+        typer.Option(
+            "--output", "-o", help="PNG to write.", show_default="PICTURE's stem, .labels.png or .alpha.png, here"
+        ),
     ] = None,
     overlay: Annotated[
-        bool, typer.Option("--overlay", help="Lay the classes over the picture instead of writing a label picture.")
+        bool,
+        typer.Option(
+            "--overlay", help="Segmentation: lay the classes over the picture instead of writing a label picture."
+        ),
     ] = False,
+    trimap: Annotated[
+        Path | None,
+        typer.Option(
+            help="Matting: a picture of the same size, white in the foreground, black in the background, grey where "
+            "the model decides.",
+        ),
+    ] = None,
+    background: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PICTURE|COLOUR",
+            help="Matting: write the picture over this background instead of its alpha. The picture keeps its own "
+            "colours, so soft edges keep some of the old background.",
+        ),
+    ] = None,
     threads: Annotated[int, typer.Option(help="Threads of ONNX Runtime; 0 lets it choose.", min=0)] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     as_json: command.JsonFlag = False,
 ) -> command.Outcome:
-    """Label every pixel of a picture: the reference's pre- and post-processing, ONNX Runtime, no PyTorch.
+    """Label every pixel of a picture, or cut its foreground out: the reference's pre- and post-processing, no PyTorch.
 
-    The label picture is a palette PNG: its values are the class numbers, its palette shows them in colour.
+    The label picture is a palette PNG: its values are the class numbers, its palette shows them in colour. The alpha of
+    a matting model is an 8-bit grey PNG: 255 is foreground.
 
     Examples:
 
     - `fade-predict model.onnx street.jpg -o mask.png`
 
     - `fade-predict model.onnx street.jpg --overlay`
+
+    - `fade-predict matting.onnx cat.jpg --trimap cat_trimap.png -o alpha.png`
+
+    - `fade-predict matting.onnx cat.jpg --trimap cat_trimap.png --background seagreen`
     """
     optional.require("onnxruntime", extra="ort-cpu")
     optional.require("PIL", extra="ort-cpu")
     from fade_deploy.api.predict import predict as predict_file
 
     with command.progress(quiet=not sys.stderr.isatty()):  # a second or two: a spinner for people, no log lines
-        result = predict_file(model, picture, output, overlay=overlay, threads=threads, force=force)
+        result = predict_file(
+            model,
+            picture,
+            output,
+            overlay=overlay,
+            trimap=trimap,
+            background=background,
+            threads=threads,
+            force=force,
+        )
     outcome = command.Outcome(
         artefact=str(result.output),
         passed=True,
         detail=f"{result.width}x{result.height}, {result.seconds:.2f} s predicting",
         document={**asdict(result), "output": str(result.output)},
     )
-    table = Table("class", "share of the picture")
+    table = Table("what", "share of the picture")
     for name, share in result.shares.items():
         table.add_row(name, f"{share:.1%}")
     outcome.tables.append(table)

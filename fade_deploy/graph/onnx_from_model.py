@@ -6,8 +6,8 @@ import contextlib
 import inspect
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import onnx
@@ -30,17 +30,18 @@ _OPSET_NAME = onnxscript.values.Opset(contract.DOMAIN, contract.VERSION)
 class GraphOptions:
     """How to turn a module into a graph."""
 
-    output_name: str
-    output_shape: Sequence[int | str]
+    # Output name -> its shape, by numbers and names; None where the exporter is to find it.
+    outputs: Mapping[str, Sequence[int | str] | None]
+    # Input name -> axis -> name of the dimension; axes that are not listed keep the example's size.
+    dynamic_axes: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+    # Dimension name -> what it is made of, such as ``32 * Dim("rows")``; any other is free from 1 upwards.
+    dimensions: Mapping[str, Any] = field(default_factory=dict)
     opset: int = 18
-    dynamic: bool = True  # batch, height and width; else exactly the example's shape
-    size_multiple: int = 32  # of dynamic heights and widths
-    spatial_axes: tuple[int, int] = (2, 3)  # of the image: (1, 2) for channels-last
     standard_ops: bool = False  # inline the function bodies
 
 
-def onnx_from_model(model: nn.Module, example: Tensor, options: GraphOptions) -> ir.Model:
-    """Export ``model``, a function of one image, with torch.onnx's dynamo exporter.
+def onnx_from_model(model: nn.Module, inputs: Mapping[str, Tensor], options: GraphOptions) -> ir.Model:
+    """Export ``model`` with torch.onnx's dynamo exporter.
 
     The ``fade`` ops become nodes of domain ``fade`` with their bodies as model-local functions, so that the file
     runs in standard ops anywhere and a runtime that knows the operators takes its own. Module names stay on the
@@ -48,26 +49,28 @@ def onnx_from_model(model: nn.Module, example: Tensor, options: GraphOptions) ->
     is removed.
 
     Args:
-        model: In eval mode.
-        example: An image of a legal size; with ``dynamic`` its batch and sizes are at least 2 and 2 multiples.
+        model: In eval mode; takes the inputs by position.
+        inputs: Name in the graph -> example. No size of a dynamic axis may be 1, or be shared by two dimensions of
+            different names: the exporter would take it for a constant.
         options: See :class:`GraphOptions`.
 
     Returns:
-        An IR model of IR version 10, whose input is ``image``.
+        An IR model of IR version 10.
     """
-    shapes: dict[int, Any] = {}
-    if options.dynamic:
-        height, width = (options.size_multiple * torch.export.Dim(name, min=1) for name in ("rows", "columns"))
-        shapes = {0: torch.export.Dim("batch", min=1), **dict(zip(options.spatial_axes, (height, width), strict=True))}
+    names = {name for axes in options.dynamic_axes.values() for name in axes.values()}
+    dims = {name: options.dimensions.get(name) or torch.export.Dim(name, min=1) for name in sorted(names)}
+    shapes = tuple(
+        {axis: dims[dim] for axis, dim in options.dynamic_axes.get(name, {}).items()} or None for name in inputs
+    )
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             model,
-            (example,),
+            tuple(inputs.values()),
             dynamo=True,
             opset_version=options.opset,
-            input_names=["image"],
-            output_names=[options.output_name],
-            dynamic_shapes=(shapes,) if options.dynamic else None,
+            input_names=list(inputs),
+            output_names=list(options.outputs),
+            dynamic_shapes=shapes if names else None,
             custom_translation_table=_translations(),
             verbose=False,
         )
@@ -77,7 +80,7 @@ def onnx_from_model(model: nn.Module, example: Tensor, options: GraphOptions) ->
     if options.standard_ops:
         passes.inline_functions(exported)
     passes.keep_module_names(exported)
-    passes.name_interface(exported, options.spatial_axes if options.dynamic else (), options.output_shape)
+    passes.name_interface(exported, options.dynamic_axes, options.outputs)
     passes.make_reproducible(exported)
     return exported
 

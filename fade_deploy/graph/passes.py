@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
 import onnx_ir.passes.common as common_passes
@@ -58,18 +58,24 @@ def keep_module_names(model: ir.Model) -> None:
             node.metadata_props[MODULE_KEY] = modules[-1]
 
 
-def name_interface(model: ir.Model, spatial_axes: Sequence[int], output_shape: Sequence[int | str]) -> None:
-    """Name the dynamic dimensions of the input, state the output's shape, and give weights their checkpoint names.
+def name_interface(
+    model: ir.Model,
+    dynamic_axes: Mapping[str, Mapping[int, str]],
+    outputs: Mapping[str, Sequence[int | str] | None],
+) -> None:
+    """Name the dynamic dimensions of the inputs, state the outputs' shapes, and give weights their checkpoint names.
 
     Shapes of inner tensors are dropped: they carry the exporter's anonymous symbols, and every runtime infers its own.
     """
     graph = model.graph
-    image = graph.inputs[0]
-    assert image.shape is not None
-    if spatial_axes:
-        names = {0: "batch", **dict(zip(spatial_axes, ("height", "width"), strict=True))}
-        image.shape = ir.Shape([names.get(axis, size) for axis, size in enumerate(image.shape)])
-    graph.outputs[0].shape = ir.Shape(output_shape)
+    for value in graph.inputs:
+        assert value.name is not None
+        assert value.shape is not None
+        axes = dynamic_axes.get(value.name, {})
+        value.shape = ir.Shape([axes.get(axis, size) for axis, size in enumerate(value.shape)])
+    for value, shape in zip(graph.outputs, outputs.values(), strict=True):
+        assert value.shape is not None
+        value.shape = ir.Shape(shape or [size if isinstance(size, int) else None for size in value.shape])
     interface = {id(value) for value in (*graph.inputs, *graph.outputs)}
     for node in graph:
         for value in node.outputs:

@@ -25,14 +25,14 @@ class Complexity:
     width: int
 
 
-def count(model: nn.Module, *, height: int, width: int) -> Complexity:
+def count(model: nn.Module, *, height: int, width: int, channels: int = 3) -> Complexity:
     """Count over convolutions, linear layers, attention products and reassemblies (K*K per output value).
 
     Norms, activations, softmax, resizing and the gated blend are not counted. The model is run on PyTorch's meta
     device: shapes only, nothing is computed.
     """
     shapes_only = copy.deepcopy(model).to("meta").eval()
-    image = torch.empty(1, 3, height, width, device="meta")
+    image = torch.empty(1, channels, height, width, device="meta")
     counter = FlopCounterMode(display=False, custom_mapping=_REASSEMBLY_FLOPS)
     with torch.no_grad(), counter:
         shapes_only(image)

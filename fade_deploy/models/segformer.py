@@ -16,9 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fade_deploy.contract import Task
 from fade_deploy.errors import ExportError
 from fade_deploy.models.mix_transformer import MixTransformer, MixTransformerConfig
-from fade_deploy.ops.registry import BILINEAR, UPSAMPLERS
+from fade_deploy.ops.registry import BILINEAR, build_upsampler
 
 __all__ = ["STRIDE", "SegFormer", "SegFormerConfig", "SegFormerHead"]
 
@@ -35,8 +36,8 @@ class SegFormerConfig:
     embed_width: int
     classes: int
     upsampler: str = BILINEAR
-    kernel_size: int = 5  # K of the upsampler's reassembly
-    compressed: int = 64  # width of its kernel generator; FADE-Lite has none to choose
+    kernel_size: int | None = None  # K of the upsampler's reassembly; None: as published, or it has none
+    compressed: int | None = None  # width of its kernel generator; likewise
 
 
 class _Linear(nn.Module):
@@ -73,10 +74,10 @@ class SegFormerHead(nn.Module):
         self.linear_fuse = _ConvNormReLU(4 * width, width)
         self.upsamplers: nn.ModuleList | None = None
         if config.upsampler != BILINEAR:
-            build = UPSAMPLERS[config.upsampler]
             slots = sum(len(encoders) for _, encoders in _CHAINS)
             self.upsamplers = nn.ModuleList(
-                build(width, kernel_size=config.kernel_size, compressed=config.compressed) for _ in range(slots)
+                build_upsampler(config.upsampler, width, kernel_size=config.kernel_size, compressed=config.compressed)
+                for _ in range(slots)
             )
         self.dropout = nn.Dropout2d(0.1)
         self.linear_pred = nn.Conv2d(width, config.classes, 1)
@@ -105,6 +106,11 @@ class SegFormerHead(nn.Module):
 
 class SegFormer(nn.Module):
     """SegFormer: normalised RGB image [N, 3, H, W] -> class logits [N, classes, ceil(H/4), ceil(W/4)]."""
+
+    NAME = "SegFormer"
+    TASK = Task.SEGMENTATION
+    INPUTS = 3  # channels
+    STRIDE = STRIDE
 
     def __init__(self, config: SegFormerConfig) -> None:
         super().__init__()

@@ -12,12 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fade_deploy.ops.reassembly import accumulate, upsample
+from fade_deploy.ops.carafe import SCALE, normalised_reassembly
+from fade_deploy.ops.reassembly import upsample
 from fade_deploy.ops.torch_ops import repeat_nearest
 
 __all__ = ["FADE", "FADELite", "ScrambledFADE", "SemiShiftUp", "low_to_high_key"]
-
-SCALE = 2  # the semi-shift convolution pairs four encoder pixels with one decoder pixel; nothing else is defined
 
 
 class _KernelGenerator(nn.Module):
@@ -89,8 +88,7 @@ class SemiShiftUp(nn.Module):
 
     def forward(self, encoder: Tensor, decoder: Tensor) -> Tensor:
         logits = self.ker_generator(encoder, decoder)
-        zero, one = decoder.new_zeros(1, 1, 1, 1), torch.ones_like(decoder[:, :1])
-        return accumulate(decoder, logits, zero, one, kernel_size=self.kernel_size, scale=SCALE)
+        return normalised_reassembly(decoder, logits, kernel_size=self.kernel_size)
 
 
 class FADE(nn.Module):

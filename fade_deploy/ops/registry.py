@@ -2,27 +2,62 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 
 from torch import nn
 
+from fade_deploy.errors import RecipeError
+from fade_deploy.ops.a2u import A2U
+from fade_deploy.ops.ablations import Bilinear, EncoderOnlyUp, NaiveUp, SkipUp
+from fade_deploy.ops.carafe import CARAFE
 from fade_deploy.ops.fade import FADE, FADELite, ScrambledFADE, SemiShiftUp
+from fade_deploy.ops.indexnet import IndexNet, IndexNetContext
+from fade_deploy.ops.sapa import SAPA, SAPAConcat, SAPAGate
 
-__all__ = ["BILINEAR", "UPSAMPLERS"]
+__all__ = ["BILINEAR", "UPSAMPLERS", "build_upsampler"]
 
-# Plain resizing has no module and no weights; a model that is told this name builds none.
+# Models that resize on their own take this name to mean "no module"; built here, it is a module without weights.
 BILINEAR = "bilinear"
 
-
-def _fade_lite(channels: int, *, kernel_size: int, compressed: int) -> FADELite:
-    del compressed  # its compressors have K*K channels, whatever the others' width
-    return FADELite(channels, kernel_size=kernel_size)
-
-
-# name -> constructor(channels, kernel_size=K, compressed=width of the kernel generator)
 UPSAMPLERS: dict[str, Callable[..., nn.Module]] = {
+    BILINEAR: Bilinear,
+    "carafe": CARAFE,
+    "indexnet": IndexNet,
+    "indexnet_context": IndexNetContext,
+    "a2u": A2U,
+    "sapa": SAPA,
+    "sapa_gate": SAPAGate,
+    "sapa_concat": SAPAConcat,
     "fade": FADE,
-    "fade_lite": _fade_lite,
+    "fade_lite": FADELite,
     "fade_scrambled": ScrambledFADE,
     "semishift": SemiShiftUp,
+    "encoder_only": EncoderOnlyUp,
+    "naive": NaiveUp,
+    "skip": SkipUp,
 }
+
+
+def build_upsampler(
+    name: str, channels: int, *, kernel_size: int | None = None, compressed: int | None = None
+) -> nn.Module:
+    """The upsampler of that name, a module ``(encoder [N, C, 2h, 2w], decoder [N, C, h, w]) -> [N, C, 2h, 2w]``.
+
+    Args:
+        name: A key of ``UPSAMPLERS``.
+        channels: C of encoder and decoder.
+        kernel_size: K of the reassembly; None is the published default of that upsampler.
+        compressed: Width of its kernel generator (of SAPA: of the embedding); None is the published default.
+
+    Raises:
+        RecipeError: There is no such upsampler, or it has no such choice.
+    """
+    if name not in UPSAMPLERS:
+        raise RecipeError(f"upsampler '{name}' is unknown, expected one of {', '.join(UPSAMPLERS)}")
+    build = UPSAMPLERS[name]
+    choices = {"kernel_size": kernel_size, "compressed": compressed}
+    given = {key: value for key, value in choices.items() if value is not None}
+    for key in given.keys() - inspect.signature(build).parameters.keys():
+        raise RecipeError(f"upsampler '{name}' has no {key} to choose, given {given[key]}: leave it out")
+    return build(channels, **given)

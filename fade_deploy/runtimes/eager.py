@@ -15,32 +15,31 @@ __all__ = ["EagerRunner"]
 
 
 class EagerRunner(BaseRunner):  # type: ignore[misc] # polygraphy ships no types
-    """Runs a function of one image on the CPU (Polygraphy's own PyTorch runner wants CUDA).
+    """Runs a function on the CPU (Polygraphy's own PyTorch runner wants CUDA).
 
     Args:
-        function: Image tensor -> outputs by name.
-        dtype: Of the input image.
-        shape: Of the input image; -1 where it is dynamic.
+        function: Input tensors by name -> outputs by name.
+        inputs: Name -> dtype and shape of each input; -1 where a size is dynamic.
     """
 
     def __init__(
         self,
-        function: Callable[[torch.Tensor], Mapping[str, torch.Tensor]],
-        *,
-        dtype: np.dtype[np.generic],
-        shape: tuple[int, ...],
+        function: Callable[..., Mapping[str, torch.Tensor]],
+        inputs: Mapping[str, tuple[np.dtype[np.generic], tuple[int, ...]]],
     ) -> None:
         super().__init__(name="pytorch", prefix="pytorch")
         self.function = function
-        self.input_metadata = TensorMetadata().add("image", dtype=dtype, shape=shape)
+        self.input_metadata = TensorMetadata()
+        for name, (dtype, shape) in inputs.items():
+            self.input_metadata.add(name, dtype=dtype, shape=shape)
 
     def get_input_metadata_impl(self) -> TensorMetadata:
         return self.input_metadata
 
     def infer_impl(self, feed_dict: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
-        image = torch.from_numpy(feed_dict["image"])
+        inputs = {name: torch.from_numpy(array) for name, array in feed_dict.items()}
         start = time.perf_counter()
         with torch.no_grad():
-            results = {name: tensor.numpy() for name, tensor in self.function(image).items()}
+            results = {name: tensor.numpy() for name, tensor in self.function(**inputs).items()}
         self.inference_time = time.perf_counter() - start
         return results

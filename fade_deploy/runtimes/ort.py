@@ -9,10 +9,11 @@ import importlib.metadata
 import json
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fade_deploy.contract import METADATA_KEY, Head
+from fade_deploy.contract import METADATA_KEY, Head, Task
 from fade_deploy.errors import InputError, MissingDependency
 from fade_deploy.optional import require
 
@@ -86,16 +87,17 @@ def deployed_metadata(session: onnxruntime.InferenceSession, *, name: str = "the
         raise InputError(f"{name} has metadata '{METADATA_KEY}' that is not JSON ({error}): {remedy}") from error
     if fault := _fault(metadata):
         raise InputError(f"{name} has metadata '{METADATA_KEY}' in which {fault}: {remedy}")
-    head = metadata["head"]
-    outputs = [output.name for output in session.get_outputs()]
-    if head not in outputs:
+    head = Head(metadata["head"])
+    outputs = {output.name: output.shape for output in session.get_outputs()}
+    if head.output not in outputs:
         raise InputError(
-            f"{name} has the outputs {', '.join(outputs)}, expected '{head}' as its metadata says: {remedy}"
+            f"{name} has the outputs {', '.join(outputs)}, expected '{head.output}' as its metadata says: {remedy}"
         )
-    shape = next(output.shape for output in session.get_outputs() if output.name == head)
+    classes = metadata["classes"] if metadata["task"] == Task.SEGMENTATION else []
+    shape = outputs[head.output]
     channels = shape[1] if head != Head.LABELS and len(shape) == 4 else None
-    if isinstance(channels, int) and metadata["classes"] and channels != len(metadata["classes"]):
-        raise InputError(f"{name} has {channels} outputs and names {len(metadata['classes'])} classes: {remedy}")
+    if isinstance(channels, int) and classes and channels != len(classes):
+        raise InputError(f"{name} has {channels} outputs and names {len(classes)} classes: {remedy}")
     return dict(metadata)
 
 
@@ -135,24 +137,33 @@ def _fault(metadata: Any) -> str:
     """What is wrong with the fields that prediction reads; empty when nothing is."""
     if not isinstance(metadata, dict):
         return "there is no JSON object"
-    for key, is_good, expected in (
-        ("task", lambda x: x == "segmentation", "'segmentation'"),
-        ("head", lambda x: x in list(Head), f"one of {', '.join(Head)}"),
+    if fault := _field_fault(metadata, "task", lambda x: x in list(Task), f"one of {', '.join(Task)}"):
+        return fault
+    task = Task(metadata["task"])
+    fields: list[tuple[str, Callable[[Any], bool], str]] = [
+        ("head", lambda x: x in task.heads, f"one of {', '.join(task.heads)}"),
         ("embed_preprocess", lambda x: isinstance(x, bool), "true or false"),
-        ("classes", lambda x: isinstance(x, list) and all(isinstance(name, str) for name in x), "a list of names"),
-        ("palette", lambda x: _is_palette(x), "a list of [red, green, blue] in 0..255, which may be empty"),
-        ("mean", lambda x: _is_triple(x), "three numbers"),
+        ("mean", _is_triple, "three numbers"),
         ("std", lambda x: _is_triple(x) and min(x) > 0, "three numbers above 0"),
-        ("size_multiple", lambda x: _is_count(x), f"an integer from 1 to {_LARGEST_COUNT}"),
-        ("short_side", lambda x: _is_count(x), f"an integer from 1 to {_LARGEST_COUNT}"),
-        ("long_side", lambda x: _is_count(x), f"an integer from 1 to {_LARGEST_COUNT}"),
-    ):
-        if key not in metadata:
-            return f"'{key}' is missing"
-        if not is_good(metadata[key]):
-            given = json.dumps(metadata[key])
-            return f"'{key}' is {given if len(given) < 60 else given[:57] + '...'}, expected {expected}"
-    return ""
+        ("size_multiple", _is_count, f"an integer from 1 to {_LARGEST_COUNT}"),
+    ]
+    if task is Task.SEGMENTATION:
+        fields += [
+            ("classes", lambda x: isinstance(x, list) and all(isinstance(name, str) for name in x), "a list of names"),
+            ("palette", _is_palette, "a list of [red, green, blue] in 0..255, which may be empty"),
+            ("short_side", _is_count, f"an integer from 1 to {_LARGEST_COUNT}"),
+            ("long_side", _is_count, f"an integer from 1 to {_LARGEST_COUNT}"),
+        ]
+    return next((fault for field in fields if (fault := _field_fault(metadata, *field))), "")
+
+
+def _field_fault(metadata: dict[str, Any], key: str, is_good: Callable[[Any], bool], expected: str) -> str:
+    if key not in metadata:
+        return f"'{key}' is missing"
+    if is_good(metadata[key]):
+        return ""
+    given = json.dumps(metadata[key])
+    return f"'{key}' is {given if len(given) < 60 else given[:57] + '...'}, expected {expected}"
 
 
 def _is_count(value: Any) -> bool:

@@ -21,9 +21,9 @@ from fade_deploy.optional import require
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["label_picture", "overlay_picture", "palette_for", "png_bytes", "read_picture"]
+__all__ = ["PILLOW_EXTRA", "label_picture", "overlay_picture", "palette_for", "png_bytes", "read_picture"]
 
-_EXTRA = "ort-cpu"  # the extra that brings Pillow along with a runtime
+PILLOW_EXTRA = "ort-cpu"  # the extra that brings Pillow along with a runtime
 # What Pillow's decoders raise on damaged data, depending on the format.
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
 
@@ -41,8 +41,8 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
         InputError: Missing, not a picture, damaged, of floating-point pixels, or so large that it may be an attack.
         MissingDependency: Pillow is not installed.
     """
-    pillow = require("PIL.Image", extra=_EXTRA)
-    orient = require("PIL.ImageOps", extra=_EXTRA).exif_transpose
+    pillow = require("PIL.Image", extra=PILLOW_EXTRA)
+    orient = require("PIL.ImageOps", extra=PILLOW_EXTRA).exif_transpose
     remedy = "give a picture such as a JPEG or PNG"
     try:
         with pillow.open(path) as image:
@@ -50,7 +50,7 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
         return _rgb(upright, path)
     except (pillow.DecompressionBombError, pillow.DecompressionBombWarning) as error:
         raise InputError(f"{path} has too many pixels ({error}); expected a photo: scale it down first") from error
-    except require("PIL", extra=_EXTRA).UnidentifiedImageError as error:
+    except require("PIL", extra=PILLOW_EXTRA).UnidentifiedImageError as error:
         raise InputError(f"{path} is not a picture that Pillow can read: {remedy}") from error
     except _DAMAGED as error:
         if isinstance(error, OSError) and error.strerror:  # from the system, not from a decoder
@@ -96,7 +96,7 @@ def label_picture(labels: NDArray[Any], palette: NDArray[np.uint8]) -> Image.Ima
         Mode ``P``; for more than 256 classes, which a palette can't hold, 16-bit grey (``I;16``) without colours.
     """
     _check_labels(labels, palette)
-    pillow = require("PIL.Image", extra=_EXTRA)
+    pillow = require("PIL.Image", extra=PILLOW_EXTRA)
     if len(palette) > 256:
         image: Image.Image = pillow.fromarray(labels.astype(np.uint16))
     else:
@@ -130,7 +130,7 @@ def overlay_picture(
     tint = palette.astype(np.uint16) * weight + 128  # at most 255 * 256 + 128: fits 16 bits
     blend = tint[labels]
     blend += picture.astype(np.uint16) * (256 - weight)
-    image: Image.Image = require("PIL.Image", extra=_EXTRA).fromarray((blend >> 8).astype(np.uint8))
+    image: Image.Image = require("PIL.Image", extra=PILLOW_EXTRA).fromarray((blend >> 8).astype(np.uint8))
     return image
 
 

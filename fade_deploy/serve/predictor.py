@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fade_deploy.errors import InputError
-from fade_deploy.runtimes.ort import deployed_metadata, session_from_onnx
+from fade_deploy.contract import Head, Task
+from fade_deploy.serve.deployed_file import DeployedFile, check_picture
 from fade_deploy.serve.resize import resize_bilinear, resize_nearest, resize_weights
 
 __all__ = ["Predictor", "labels_from_scores"]
@@ -38,38 +38,24 @@ class Predictor:
         palette: Colours of the classes from the checkpoint; may be empty.
     """
 
-    def __init__(self, path: Path | str, *, threads: int = 0) -> None:
-        """Load ``path``.
+    def __init__(self, model: Path | str | DeployedFile, *, threads: int = 0) -> None:
+        """Load ``model``.
 
         Args:
-            path: An ``.onnx`` file that fade-export wrote, with any head, with or without embedded pre-processing.
-            threads: Threads of onnxruntime; 0 leaves the number to it.
+            model: An ``.onnx`` file that fade-export wrote, with any head, with or without embedded pre-processing; its
+                path, or already loaded.
+            threads: Threads of onnxruntime; 0 leaves the number to it. A loaded file keeps its own.
 
         Raises:
-            InputError: The file can't be loaded, is not of fade-export, or takes batches of a fixed size above 1.
+            InputError: The file can't be loaded, is not of fade-export, is not for segmentation, or takes batches of a
+                fixed size above 1.
             MissingDependency: onnxruntime is not installed.
         """
-        self._session = session_from_onnx(Path(path), threads=threads)
-        self.metadata = deployed_metadata(self._session, name=str(path))
+        self._file = model if isinstance(model, DeployedFile) else DeployedFile(model, threads=threads)
+        self._file.require(Task.SEGMENTATION)
+        self.metadata = self._file.metadata
         self.classes: tuple[str, ...] = tuple(self.metadata["classes"])
         self.palette: list[list[int]] = self.metadata["palette"]
-        self._head: str = self.metadata["head"]
-        self._embedded: bool = self.metadata["embed_preprocess"]
-        image = self._session.get_inputs()[0]
-        self._input: str = image.name
-        if len(image.shape) != 4:
-            raise InputError(
-                f"{path} has an input of {len(image.shape)} axes, expected 4: export it again with fade-export"
-            )
-        batch, *sides = image.shape
-        if isinstance(batch, int) and batch != 1:
-            raise InputError(
-                f"{path} takes batches of {batch} pictures, expected 1 or any: export it with a batch of 1"
-            )
-        # None where the file leaves a side open; onnxruntime gives the name of such a dimension.
-        height, width = sides[:2] if self._embedded else sides[1:]
-        self._static_height: int | None = height if isinstance(height, int) else None
-        self._static_width: int | None = width if isinstance(width, int) else None
 
     def predict(self, picture: NDArray[np.uint8]) -> NDArray[Any]:
         """Label every pixel of one picture.
@@ -83,41 +69,30 @@ class Predictor:
         Raises:
             InputError: ``picture`` has another shape or dtype.
         """
-        if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or picture.size == 0:
-            raise InputError(
-                f"the picture is {picture.dtype} {list(picture.shape)}, expected uint8 [height, width, 3] in RGB: "
-                "read it with fade_deploy.serve.pictures.read_picture"
-            )
+        check_picture(picture)
         original = (picture.shape[0], picture.shape[1])
         sizes = self._network_sizes(*original)
         resized = picture
         for size in sizes:
             resized = resize_bilinear(resized, *size)
-        (output,) = self._session.run([self._head], {self._input: self._input_from(resized)})
-        if self._head == "labels":
-            labels = resize_nearest(output[0], *original)
+        output = self._file.run(image=self._file.image_input(resized))
+        if self._file.head is Head.LABELS:
+            labels = resize_nearest(output, *original)
             return labels.astype(_label_dtype(max(len(self.classes), int(labels.max()) + 1)))
         # Probabilities already have the network's size: the first of the two resizes does nothing to them.
-        return labels_from_scores(output[0], sizes[-1], original)
+        return labels_from_scores(output, sizes[-1], original)
 
     def _network_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
         """The sizes that a picture takes on its way into the network, the network's own last."""
-        if self._static_height is not None and self._static_width is not None:
-            return [(self._static_height, self._static_width)]
+        if self._file.height is not None and self._file.width is not None:
+            return [(self._file.height, self._file.width)]
         short_side, long_side = sorted((self.metadata["short_side"], self.metadata["long_side"]))
         scale = min(long_side / max(height, width), short_side / min(height, width))
         # A picture so thin that a side would vanish keeps one pixel there.
         kept = max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
         multiple = self.metadata["size_multiple"]
         aligned_height, aligned_width = (-(-side // multiple) * multiple for side in kept)
-        return [kept, (self._static_height or aligned_height, self._static_width or aligned_width)]
-
-    def _input_from(self, resized: NDArray[np.uint8]) -> NDArray[Any]:
-        if self._embedded:
-            return resized[None]  # [1, H, W, 3]
-        mean = np.asarray(self.metadata["mean"], np.float32)
-        std = np.asarray(self.metadata["std"], np.float32)
-        return np.ascontiguousarray(((resized - mean) / std).transpose(2, 0, 1)[None])  # [1, 3, H, W]
+        return [kept, (self._file.height or aligned_height, self._file.width or aligned_width)]
 
 
 def labels_from_scores(scores: NDArray[Any], *sizes: tuple[int, int], strip_rows: int = _STRIP_ROWS) -> NDArray[Any]:

@@ -23,7 +23,7 @@ from fade_deploy.verify.inputs import VerificationInput
 
 __all__ = ["SCORES", "Agreement", "compare", "worst"]
 
-# What the reference adds to its outputs: class scores [N, classes, ...] whose argmax are the labels.
+# What a segmentation reference adds to its outputs: class scores [N, classes, ...] whose argmax are the labels.
 SCORES = "class_scores"
 
 
@@ -39,8 +39,8 @@ class Agreement:
     mean_error: float | None
     p999_error: float | None  # 99.9 % of the values are at most this far apart
     reference_std: float | None
-    labels_compared: int  # pixels whose two best classes are further apart than the tolerated error
-    labels_agreeing: int
+    labels_compared: int | None  # pixels whose two best classes are further apart than the tolerated error
+    labels_agreeing: int | None  # None for both where there are no classes
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON, which has no NaN and no infinity: these stand there as text."""
@@ -55,47 +55,57 @@ def compare(
     candidate: BaseRunner,
     inputs: Iterable[VerificationInput],
     *,
-    output: str,
+    outputs: Sequence[str],
     tolerance: Tolerance,
 ) -> list[Agreement]:
-    """Run both on every input and compare ``output`` elementwise, and the labels with their margin.
+    """Run both on every input and compare ``outputs`` elementwise, and the labels with their margin where there are.
 
     An element fails where its error exceeds ``atol`` and ``rtol * |reference|`` or is not a number; a label fails
     where the candidate differs although the reference's best score leads by more than the tolerated error. Another
-    shape or dtype fails, and so does a reference whose scores are not finite: it has no labels to compare with.
+    shape or dtype fails, and so does a reference that is not finite: there is nothing to compare with.
 
     Args:
-        reference: Gives ``output`` and ``SCORES``.
-        candidate: Gives ``output``.
+        reference: Gives the outputs, and ``SCORES`` where there are labels.
+        candidate: Gives the outputs.
         inputs: One batch each.
-        output: Name of the output; float scores over axis 1, or integer labels.
+        outputs: Names of the outputs; floats (with ``SCORES``: over axis 1), or integer labels.
         tolerance: The bound.
     """
-    return [_compare_one(reference, candidate, batch, output, tolerance) for batch in inputs]
+    return [
+        agreement for batch in inputs for agreement in _compare_one(reference, candidate, batch, outputs, tolerance)
+    ]
 
 
 @np.errstate(invalid="ignore")  # infinities and NaN are judged here, not warned about
 def _compare_one(
-    reference: BaseRunner, candidate: BaseRunner, batch: VerificationInput, output: str, tolerance: Tolerance
-) -> Agreement:
+    reference: BaseRunner,
+    candidate: BaseRunner,
+    batch: VerificationInput,
+    outputs: Sequence[str],
+    tolerance: Tolerance,
+) -> list[Agreement]:
     with G_LOGGER.verbosity(G_LOGGER.CRITICAL):  # Polygraphy logs to standard output
-        results = Comparator.run([reference, candidate], data_loader=[{"image": batch.image}])
+        results = Comparator.run([reference, candidate], data_loader=[batch.tensors])
     (_, (expected,)), (_, (given,)) = results.items()
-    return _measure(given[output], expected[output], expected[SCORES], batch, output, tolerance)
+    scores = dict(expected.items()).get(SCORES)
+    return [_measure(given[output], expected[output], scores, batch, output, tolerance) for output in outputs]
 
 
 def _measure(
     given: NDArray[Any],
     expected: NDArray[Any],
-    scores: NDArray[Any],
+    scores: NDArray[Any] | None,
     batch: VerificationInput,
     output: str,
     tolerance: Tolerance,
 ) -> Agreement:
     is_labels = np.issubdtype(expected.dtype, np.integer)
     same_form = (given.shape, given.dtype) == (expected.shape, expected.dtype)
-    compared, agreeing = _label_counts(scores, given if is_labels else given.argmax(1), tolerance)
-    passed = same_form and compared == agreeing and bool(np.isfinite(scores).all())
+    compared: int | None = None
+    agreeing: int | None = None
+    if scores is not None:
+        compared, agreeing = _label_counts(scores, given if is_labels else given.argmax(1), tolerance)
+    passed = same_form and compared == agreeing and bool(np.isfinite(expected if scores is None else scores).all())
     errors: tuple[float | None, float | None, float | None] = (None, None, None)
     if same_form and not is_labels:
         error = np.abs(given - expected)
@@ -148,7 +158,7 @@ def worst(agreements: Sequence[Agreement]) -> Agreement:
 
     def severity(agreement: Agreement) -> tuple[bool, float, int]:
         error = agreement.max_error or 0.0
-        wrong = agreement.labels_compared - agreement.labels_agreeing
+        wrong = (agreement.labels_compared or 0) - (agreement.labels_agreeing or 0)
         return not agreement.passed, math.inf if math.isnan(error) else error, wrong
 
     return max(agreements, key=severity)

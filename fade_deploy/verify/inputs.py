@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from fade_deploy.contract import Task
 from fade_deploy.errors import RecipeError
 from fade_deploy.recipe import Recipe, Shape, recipe_folder
 
@@ -19,18 +21,19 @@ __all__ = ["VerificationInput", "normalised", "verification_inputs"]
 class VerificationInput:
     """One input batch and where it comes from."""
 
-    shape: Shape
+    shape: Shape | str  # as a report calls it
     source: str
-    image: NDArray[np.generic]  # float32 [N, 3, H, W] normalised, or uint8 [N, H, W, 3]
+    tensors: dict[str, NDArray[Any]]  # by input name: float32 [N, C, H, W] normalised, or uint8 [N, H, W, C]
 
 
 def verification_inputs(
     recipe: Recipe, shapes: Sequence[Shape], *, embed_preprocess: bool
 ) -> Iterator[VerificationInput]:
-    """Fill each shape with the recipe's sample pictures, cropped to its ratio and resized.
+    """Fill each shape with the recipe's sample pictures, cropped to its ratio and resized; for matting with a trimap.
 
     The entries of a batch differ: they walk the pictures, mirrored on every second round. A recipe without pictures
-    gets seeded noise, which hides what only structured input shows, so the source says it.
+    gets seeded noise, which hides what only structured input shows, so the source says it. The trimap is made from the
+    picture: its dark third is background, its bright third foreground, so that every value occurs, in real outlines.
 
     Raises:
         RecipeError: A sample picture is missing or is no picture; raised at once, not with the first batch.
@@ -49,9 +52,20 @@ def _batches(
         else:
             batch = np.random.default_rng(turn).integers(0, 256, (shape.batch, shape.height, shape.width, 3), np.uint8)
             source = "noise"
-        yield VerificationInput(
-            shape=shape, source=source, image=batch if embed_preprocess else normalised(batch, recipe.mean, recipe.std)
-        )
+        tensors: dict[str, NDArray[Any]] = {
+            "image": batch if embed_preprocess else normalised(batch, recipe.mean, recipe.std)
+        }
+        if recipe.task is Task.MATTING:
+            trimap = np.stack([_trimap(picture) for picture in batch])
+            tensors["trimap"] = trimap if embed_preprocess else trimap.transpose(0, 3, 1, 2) / np.float32(255)
+        yield VerificationInput(shape=shape, source=source, tensors=tensors)
+
+
+def _trimap(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """uint8 [H, W, 3] -> uint8 [H, W, 1] in {0, 128, 255}, about a third of the pixels each."""
+    brightness = picture.mean(2, keepdims=True)
+    dark, bright = np.quantile(brightness, (1 / 3, 2 / 3))
+    return np.select([brightness < dark, brightness > bright], [0, 255], 128).astype(np.uint8)
 
 
 def normalised(pictures: NDArray[np.uint8], mean: Sequence[float], std: Sequence[float]) -> NDArray[np.float32]:

@@ -19,9 +19,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import fade_deploy.api.export as module
-from fade_deploy.api.export import ExportOptions, ExportResult, export
+from fade_deploy.api import verified_file
+from fade_deploy.api.export import export
+from fade_deploy.api.options import ExportOptions
+from fade_deploy.api.verified_file import ExportResult
 from fade_deploy.checkpoints.checkpoint import read_checkpoint
-from fade_deploy.checkpoints.recognise import segformer_from_checkpoint
+from fade_deploy.checkpoints.recognise import model_from_checkpoint
 from fade_deploy.contract import LOWEST_ONNXRUNTIME, METADATA_KEY, Head
 from fade_deploy.errors import CheckpointError, ExportError, FadeDeployError, OutputError, RecipeError
 from fade_deploy.models.segformer import SegFormer
@@ -197,7 +200,7 @@ def exported(
 
 def eager_logits(checkpoint: Path, pictures: np.ndarray) -> Tensor:
     """uint8 [N, H, W, 3] through the checkpoint's own module, step by step."""
-    model: SegFormer = segformer_from_checkpoint(read_checkpoint(checkpoint), load_recipe("segformer")).eval()
+    model: SegFormer = model_from_checkpoint(read_checkpoint(checkpoint), load_recipe("segformer")).eval()
     mean, std = (torch.tensor(values) for values in ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)))
     image = ((torch.from_numpy(pictures).float() - mean) / std).permute(0, 3, 1, 2)
     with torch.no_grad():
@@ -339,7 +342,7 @@ def test_a_shape_that_this_machine_can_not_hold_is_told_and_leaves_nothing(
     def full(*_: Any, **__: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(module, "compare", full)
+    monkeypatch.setattr(verified_file, "compare", full)
     with pytest.raises(
         ExportError, match=r"at 1x32x32 takes more memory than this machine has: give a smaller --shape"
     ):

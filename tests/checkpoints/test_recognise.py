@@ -13,14 +13,13 @@ import torch
 from torch import Tensor
 
 from fade_deploy.checkpoints.checkpoint import Checkpoint, read_checkpoint
-from fade_deploy.checkpoints.recognise import (
-    backbone_name,
-    class_names,
-    recipe_for,
-    segformer_config,
-    segformer_from_checkpoint,
-)
+from fade_deploy.checkpoints.recognise import backbone_of, class_names, model_from_checkpoint, recipe_for
+from fade_deploy.checkpoints.recognise_backbone import backbone_name
+from fade_deploy.checkpoints.recognise_matting import matting_config
+from fade_deploy.checkpoints.recognise_segformer import segformer_config
+from fade_deploy.checkpoints.weight_shapes import WeightShapes
 from fade_deploy.errors import CheckpointError, RecipeError
+from fade_deploy.models.a2u_matting import A2UMatting, A2UMattingConfig
 from fade_deploy.models.mix_transformer import MIT_VARIANTS, MixTransformerConfig
 from fade_deploy.models.segformer import SegFormer, SegFormerConfig
 from fade_deploy.recipe import Recipe, load_recipe
@@ -34,8 +33,24 @@ TOLD = replace(RECIPE, name="told", **FACTS)
 CONTENT_ENCODER = "ker_generator.content_encoder.weight"
 
 
+# Upsampler -> what the weights of its published form tell.
+PUBLISHED: dict[str, dict[str, int]] = {
+    **{
+        name: {"kernel_size": 5, "compressed": 64} for name in ("fade", "fade_scrambled", "semishift", "skip", "carafe")
+    },
+    **{name: {"kernel_size": 5, "compressed": 64} for name in ("encoder_only", "naive")},
+    **{name: {"compressed": 32} for name in ("sapa", "sapa_gate", "sapa_concat")},
+    "fade_lite": {"kernel_size": 5},
+    "a2u": {"kernel_size": 3},
+    "indexnet": {},
+    "indexnet_context": {"compressed": 32},
+    "bilinear": {},
+}
+
+
 def tiny(upsampler: str = "fade", **options: Any) -> SegFormerConfig:
-    return SegFormerConfig(backbone=TINY, embed_width=32, classes=4, upsampler=upsampler, **options)
+    told = {**PUBLISHED[upsampler], **options}
+    return SegFormerConfig(backbone=TINY, embed_width=32, classes=4, upsampler=upsampler, **told)
 
 
 def weights_of(config: SegFormerConfig) -> dict[str, Tensor]:
@@ -57,7 +72,7 @@ def checkpoint(weights: dict[str, Tensor], facts: dict[str, Any] | None = None, 
 
 def refusal(read: Checkpoint, recipe: Recipe = TOLD, error: type[Exception] = CheckpointError) -> str:
     with pytest.raises(error) as raised:
-        segformer_from_checkpoint(read, recipe)
+        model_from_checkpoint(read, recipe)
     text = str(raised.value)
     assert text.isprintable()
     return text
@@ -80,8 +95,8 @@ def high_to_low(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("name", MIT_VARIANTS)
 def test_each_backbone_of_the_table_needs_no_statement(name: str) -> None:
-    config = SegFormerConfig(backbone=MIT_VARIANTS[name], embed_width=256, classes=150, upsampler="fade")
-    assert segformer_config(checkpoint(shapes_of(config)), RECIPE) == config
+    config = replace(tiny(), backbone=MIT_VARIANTS[name], embed_width=256, classes=150)
+    assert segformer_config(WeightShapes(checkpoint(shapes_of(config))), RECIPE) == config
     assert backbone_name(config.backbone) == name
 
 
@@ -97,13 +112,91 @@ def test_each_backbone_of_the_table_needs_no_statement(name: str) -> None:
         tiny("fade_lite", kernel_size=3),
         tiny("semishift"),
         tiny("semishift", kernel_size=1, compressed=1),
+        *(tiny(name) for name in PUBLISHED if name not in ("skip", "fade_scrambled")),  # those need a statement
+        tiny("carafe", kernel_size=3, compressed=8),
+        tiny("indexnet_context", compressed=64),
+        tiny("a2u", kernel_size=5),
+        tiny("sapa", compressed=16),
+        tiny("naive", kernel_size=7),
         replace(tiny(), classes=1, embed_width=8),
     ],
     ids=lambda config: f"{config.upsampler}-{config.kernel_size}-{config.compressed}-{config.embed_width}",
 )
 def test_everything_that_shapes_tell_is_read(config: SegFormerConfig) -> None:
-    assert segformer_config(checkpoint(shapes_of(config)), TOLD) == config
+    assert segformer_config(WeightShapes(checkpoint(shapes_of(config))), TOLD) == config
     assert backbone_name(config.backbone) == "custom MiT"
+
+
+def test_an_upsampler_that_shares_its_names_with_another_is_stated() -> None:
+    given = shapes_of(tiny("skip"))
+    assert segformer_config(WeightShapes(checkpoint(given)), TOLD) == tiny("semishift")
+    assert segformer_config(WeightShapes(checkpoint(given, {"upsampler": "skip"})), TOLD) == tiny("skip")
+    assert segformer_config(WeightShapes(checkpoint(given)), replace(TOLD, upsampler="skip")) == tiny("skip")
+
+
+def test_a_stated_upsampler_that_the_weights_are_not_is_refused() -> None:
+    given = shapes_of(tiny("fade"))
+    assert "stated to have the upsampler 'carafe'" in refusal(checkpoint(given), replace(TOLD, upsampler="carafe"))
+    text = refusal(checkpoint(given, {"upsampler": "fade"}), replace(TOLD, upsampler="carafe"), RecipeError)
+    assert "has upsampler = 'carafe', but given.pth says 'fade'" in text
+    assert "expected a name" in refusal(checkpoint(given, {"upsampler": 5}))
+
+
+MATTING = load_recipe("a2u_matting")
+
+
+def matting_weights(config: A2UMattingConfig) -> dict[str, Tensor]:
+    with torch.device("meta"):
+        state_dict = A2UMatting(config).state_dict()
+    return {key: value for key, value in state_dict.items() if not key.endswith("num_batches_tracked")}
+
+
+@pytest.mark.parametrize("upsampler", [name for name in PUBLISHED if name not in ("skip", "fade_scrambled")])
+def test_a_released_matting_network_needs_no_statement(upsampler: str) -> None:
+    # IndexNet's inner width is that of the slot: 256 in the first.
+    told = {**PUBLISHED[upsampler], **({"compressed": 256} if upsampler == "indexnet_context" else {})}
+    read = checkpoint(matting_weights(A2UMattingConfig(upsampler=upsampler)))
+    assert matting_config(WeightShapes(read), MATTING) == A2UMattingConfig(upsampler=upsampler, **told)
+
+
+def test_another_matting_network_is_read_from_its_shapes() -> None:
+    config = A2UMattingConfig(
+        widths=(8, 8, 16, 24), blocks=(1, 2, 3), last_width=4, upsampler="fade", kernel_size=3, compressed=8
+    )
+    read = checkpoint(matting_weights(config))
+    assert matting_config(WeightShapes(read), MATTING) == config
+    model = model_from_checkpoint(checkpoint(_real(read.state_dict)), recipe_for(read, ""))
+    assert backbone_of(model) == "custom ResNet"
+    assert backbone_of(A2UMatting(A2UMattingConfig())) == "resnet34"
+
+
+def _real(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: torch.zeros(value.shape) for key, value in weights.items()}
+
+
+def test_a_recipe_for_the_other_task_is_refused() -> None:
+    given = checkpoint(matting_weights(A2UMattingConfig()))
+    assert "recipe 'told' is for segmentation, but given.pth is a matting model" in refusal(given, TOLD, RecipeError)
+    assert "is for matting" in refusal(checkpoint(shapes_of(tiny())), MATTING, RecipeError)
+
+
+@pytest.mark.parametrize(
+    ("key", "shape", "text"),
+    [
+        ("layer1.block1.convs.conv1.weight", (4, 4, 3, 3), "layer0 and layer1 have the widths 8 and 4"),
+        ("layer1.block9.convs.conv1.weight", (8, 8, 3, 3), "not numbered from 1 without gaps"),
+        ("layer2_1.bilinear.conv.weight", (8,), "original A2U matting with learned downsampling"),
+        (
+            "short0.0.weight",
+            (8, 3, 3, 3),
+            "1 key is of another shape (short0.0.weight [8, 3, 3, 3], expected [8, 4, 3, 3])",
+        ),
+        ("pred.9.weight", (1,), "1 key is surplus (pred.9.weight [1])"),
+    ],
+)
+def test_matting_weights_that_do_not_fit_are_refused(key: str, shape: tuple[int, ...], text: str) -> None:
+    config = A2UMattingConfig(widths=(8, 8, 16, 24), blocks=(1, 1, 1), last_width=4)
+    assert text in refusal(checkpoint({**matting_weights(config), key: torch.empty(shape, device="meta")}), MATTING)
 
 
 @pytest.fixture
@@ -116,13 +209,13 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("config", [tiny("bilinear"), tiny("fade"), tiny("fade_lite"), tiny("semishift")])
+@pytest.mark.parametrize("config", [tiny(name) for name in ("bilinear", "fade", "fade_lite", "a2u", "carafe")])
 def test_the_loaded_model_computes_what_the_saved_one_did(tmp_path: Path, config: SegFormerConfig) -> None:
     torch.manual_seed(0)
     model = SegFormer(config).eval()
     torch.save({"state_dict": model.state_dict(), "meta": {"fade_deploy": FACTS}}, tmp_path / "a.pth")
-    loaded = segformer_from_checkpoint(read_checkpoint(tmp_path / "a.pth"), RECIPE)
-    image = torch.randn(1, 3, 32, 32)
+    loaded = model_from_checkpoint(read_checkpoint(tmp_path / "a.pth"), RECIPE)
+    image = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         torch.testing.assert_close(loaded(image), model(image), rtol=0, atol=0)
     assert not loaded.training
@@ -131,7 +224,7 @@ def test_the_loaded_model_computes_what_the_saved_one_did(tmp_path: Path, config
 
 def test_the_model_owns_its_weights() -> None:
     read = checkpoint(weights_of(tiny()), FACTS)
-    model = segformer_from_checkpoint(read, RECIPE)
+    model = model_from_checkpoint(read, RECIPE)
     before = read.state_dict["decode_head.linear_pred.bias"].clone()
     with torch.no_grad():
         model.decode_head.linear_pred.bias.add_(1)
@@ -143,12 +236,14 @@ def test_the_model_owns_its_weights() -> None:
 
 @pytest.mark.parametrize(("facts", "recipe"), [(FACTS, RECIPE), ({}, TOLD), (FACTS, TOLD)])
 def test_heads_and_eps_come_from_the_facts_or_the_recipe(facts: dict[str, Any], recipe: Recipe) -> None:
-    assert segformer_config(checkpoint(shapes_of(tiny()), facts), recipe).backbone == TINY
+    assert segformer_config(WeightShapes(checkpoint(shapes_of(tiny()), facts)), recipe).backbone == TINY
 
 
 def test_facts_and_recipe_complete_each_other() -> None:
     recipe = replace(RECIPE, block_norm_eps=1e-6, embed_norm_eps=1e-5)
-    assert segformer_config(checkpoint(shapes_of(tiny()), {"heads": (1, 2, 5, 8)}), recipe).backbone == TINY
+    assert (
+        segformer_config(WeightShapes(checkpoint(shapes_of(tiny()), {"heads": (1, 2, 5, 8)})), recipe).backbone == TINY
+    )
 
 
 @pytest.mark.parametrize("left_out", [["heads"], ["block_norm_eps"], ["heads", "embed_norm_eps"], list(FACTS)])
@@ -234,7 +329,7 @@ def test_statements_that_contradict_each_other_are_refused() -> None:
 def test_the_stated_layout_is_built(facts: dict[str, Any], recipe: str, upsampler: str, names: str) -> None:
     weights = weights_of(tiny())
     given = high_to_low(weights) if names == "high-to-low" else weights
-    model = segformer_from_checkpoint(checkpoint(given, facts), replace(TOLD, high_to_low=recipe))
+    model = model_from_checkpoint(checkpoint(given, facts), replace(TOLD, high_to_low=recipe))
     assert model.config.upsampler == upsampler
     loaded = model.state_dict()
     assert all(torch.equal(loaded[key], value) for key, value in weights.items())
@@ -264,7 +359,7 @@ def test_the_scrambled_layout_of_anything_but_fade_is_refused(config: SegFormerC
 
 def test_bilinear_has_no_layout() -> None:
     config = tiny("bilinear")
-    assert segformer_config(checkpoint(shapes_of(config), {"high_to_low": "scrambled"}), TOLD) == config
+    assert segformer_config(WeightShapes(checkpoint(shapes_of(config), {"high_to_low": "scrambled"})), TOLD) == config
 
 
 # --- keys that do not fit --------------------------------------------------------------------------------------------
@@ -325,7 +420,7 @@ def test_a_missing_key_that_tells_the_architecture_is_named(key: str) -> None:
         (f"decode_head.upsamplers.0.{CONTENT_ENCODER}", (81, 64, 3, 3), "predict 81 weights per pixel"),
         (f"decode_head.upsamplers.3.{CONTENT_ENCODER}", (49, 64, 3, 3), "another shape"),
         ("decode_head.upsamplers.6.gate_generator.conv.bias", (1,), "surplus"),
-        ("decode_head.upsamplers.0.channel_compressor.weight", (64, 32, 1, 1), "upsampler that is not supported"),
+        ("decode_head.upsamplers.0.channel_compressor.weight", (64, 32, 1, 1), "1 key is surplus"),
     ],
 )
 def test_shapes_that_no_segformer_has_are_refused(key: str, shape: tuple[int, ...], says: str) -> None:
@@ -348,7 +443,7 @@ def test_a_gate_in_some_slots_only_is_refused() -> None:
 @pytest.mark.parametrize(
     ("keys", "says"),
     [
-        (["layer0.0.weight", "dconv_pp.aspp1.atrous_conv.0.weight"], "A2U matting weights, which is not supported yet"),
+        (["layer0.0.weight", "bilinear0.conv.weight"], "original A2U matting with learned downsampling"),
         (["decoder_layer4.dconv.dep_sep_conv.conv1.weight"], "A2U matting"),
         (["patch_embed1.proj.weight", "block1.0.norm1.weight", "head.weight"], "a backbone alone"),
         (["backbone.patch_embed1.proj.weight"], "a backbone alone"),
@@ -359,9 +454,9 @@ def test_a_gate_in_some_slots_only_is_refused() -> None:
         (["decode_head.upsamplers.0.ker_generator.conv.compressor_en.weight"], "names of the authors' training logs"),
         (
             ["fc.weight", "conv\n1.weight", "a", "b"],
-            "is not a SegFormer: it holds fc.weight, 'conv\\n1.weight', a (4 keys)",
+            "is no model that we know: it holds fc.weight, 'conv\\n1.weight', a (4 keys)",
         ),
-        ([], "is not a SegFormer: it holds no weights"),
+        ([], "is no model that we know: it holds no weights"),
     ],
 )
 def test_weights_of_something_else_are_called_by_their_name(keys: list[str], says: str) -> None:
@@ -400,12 +495,13 @@ def test_a_wrong_number_of_class_names_is_refused() -> None:
 def test_the_recipe_is_the_asked_one_then_the_checkpoints_then_segformer(tmp_path: Path) -> None:
     own = tmp_path / "own.toml"
     own.write_text('extends = "segformer"\nclasses = ["a"]\n')
-    assert recipe_for(checkpoint({}), "") == RECIPE
+    assert recipe_for(checkpoint(shapes_of(tiny())), "") == RECIPE
+    assert recipe_for(checkpoint(matting_weights(A2UMattingConfig())), "") == MATTING
     assert recipe_for(checkpoint({}, {"recipe": "segformer"}), "") == RECIPE
     assert recipe_for(checkpoint({}, {"recipe": "none"}), str(own)).classes == ("a",)
 
 
 @pytest.mark.parametrize("stated", ["none", "/etc/passwd.toml", ("segformer",), 3])
 def test_a_checkpoint_can_not_choose_a_file_as_its_recipe(stated: object) -> None:
-    with pytest.raises(CheckpointError, match="expected one of segformer"):
+    with pytest.raises(CheckpointError, match="expected one of a2u_matting, segformer"):
         recipe_for(checkpoint({}, {"recipe": stated}), "")

@@ -18,6 +18,7 @@ from fade_deploy.graph.passes import MODULE_KEY
 from fade_deploy.models.deployed import DeployedSegmentation
 from fade_deploy.models.mix_transformer import MixTransformerConfig
 from fade_deploy.models.segformer import SegFormer, SegFormerConfig
+from fade_deploy.recipe import load_recipe
 from fade_deploy.tolerances import tolerance
 
 CLASSES = 4
@@ -31,15 +32,20 @@ def deployed(upsampler: str) -> DeployedSegmentation:
     for module in model.modules():  # equal norm weights would be merged into one initializer
         if isinstance(module, torch.nn.LayerNorm):
             torch.nn.init.normal_(module.weight, 1, 0.1)
-    return DeployedSegmentation(
-        model, head=Head.LOGITS, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), embed_preprocess=False
-    ).eval()
+    return DeployedSegmentation(model, head=Head.LOGITS, recipe=load_recipe("segformer"), embed_preprocess=False).eval()
 
 
 def exported(model: DeployedSegmentation, **options) -> onnx.ModelProto:
-    shape = ("batch", CLASSES, "height/4", "width/4")
+    rows, columns = (torch.export.Dim(name, min=1) for name in ("rows", "columns"))
     graph = onnx_from_model(
-        model, torch.zeros(2, 3, 64, 96), GraphOptions(output_name="logits", output_shape=shape, **options)
+        model,
+        {"image": torch.zeros(2, 3, 64, 96)},
+        GraphOptions(
+            outputs={"logits": ("batch", CLASSES, "height/4", "width/4")},
+            dynamic_axes={"image": {0: "batch", 2: "height", 3: "width"}},
+            dimensions={"height": 32 * rows, "width": 32 * columns},
+            **options,
+        ),
     )
     return ir.serde.serialize_model(graph)
 

@@ -125,7 +125,8 @@ def test_a_file_of_others_is_one_clear_line(tmp_path: Path, metadata: str | None
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("task", "matting"),
+        ("task", "depth"),
+        ("task", ["matting"]),
         ("head", "alpha"),
         ("head", ["logits"]),
         ("head", "probs"),  # a head, but this file has no such output
@@ -164,4 +165,47 @@ def test_a_palette_may_be_empty(tmp_path: Path) -> None:
 def test_another_number_of_names_than_of_outputs_is_refused(tmp_path: Path, classes: list[str]) -> None:
     session = session_from_onnx(saved(tmp_path, model_bytes(metadata=json.dumps(GOOD | {"classes": classes}))))
     with pytest.raises(InputError, match=f"3 outputs and names {len(classes)} classes"):
+        deployed_metadata(session)
+
+
+MATTING = {key: GOOD[key] for key in ("embed_preprocess", "mean", "std")} | {
+    "task": "matting",
+    "head": "raw",
+    "size_multiple": 16,
+}
+
+
+def matting_bytes(metadata: dict[str, Any], output: str = "alpha") -> bytes:
+    model = onnx.load_from_string(model_bytes(metadata=json.dumps(metadata)))
+    model.graph.output[0].name = model.graph.node[0].output[0] = output
+    return bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize("head", ["raw", "alpha"])
+def test_a_matting_file_needs_nothing_of_segmentation(tmp_path: Path, head: str) -> None:
+    metadata = MATTING | {"head": head}
+    assert deployed_metadata(session_from_onnx(saved(tmp_path, matting_bytes(metadata)))) == metadata
+
+
+def test_what_a_matting_file_says_of_classes_is_not_read(tmp_path: Path) -> None:
+    metadata = MATTING | {"classes": 3, "palette": None}
+    assert deployed_metadata(session_from_onnx(saved(tmp_path, matting_bytes(metadata)))) == metadata
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("head", "logits"), ("embed_preprocess", None), ("mean", [1]), ("std", 0), ("size_multiple", 1.5)],
+)
+def test_a_wrong_or_missing_field_of_matting_is_named(tmp_path: Path, key: str, value: Any) -> None:
+    session = session_from_onnx(saved(tmp_path, matting_bytes(MATTING | {key: value})))
+    with pytest.raises(InputError, match=f"'{key}' is .*, expected"):
+        deployed_metadata(session)
+    session = session_from_onnx(saved(tmp_path, matting_bytes({k: v for k, v in MATTING.items() if k != key})))
+    with pytest.raises(InputError, match=f"'{key}' is missing"):
+        deployed_metadata(session)
+
+
+def test_a_matting_file_calls_its_output_alpha(tmp_path: Path) -> None:
+    session = session_from_onnx(saved(tmp_path, matting_bytes(MATTING, output="raw")))
+    with pytest.raises(InputError, match="has the outputs raw, expected 'alpha' as its metadata says"):
         deployed_metadata(session)

@@ -45,7 +45,7 @@ class Fixed(BaseRunner):
 
 def batch(value: float = 0.0) -> VerificationInput:
     image = np.full((1, 3, 4, 16), value, np.float32)
-    return VerificationInput(shape=Shape(1, 4, 16), source="by hand", image=image)
+    return VerificationInput(shape=Shape(1, 4, 16), source="by hand", tensors={"image": image})
 
 
 def compared(
@@ -56,7 +56,7 @@ def compared(
     tolerance: Tolerance = TOLERANCE,
 ) -> Agreement:
     reference = Fixed("reference", out=expected, **{SCORES: expected if scores is None else scores})
-    (agreement,) = compare(reference, Fixed("candidate", out=given), [batch()], output="out", tolerance=tolerance)
+    (agreement,) = compare(reference, Fixed("candidate", out=given), [batch()], outputs=["out"], tolerance=tolerance)
     return agreement
 
 
@@ -71,7 +71,7 @@ def changed(**pixels: float) -> NDArray[np.float32]:
 def test_equal_outputs_agree_with_every_number_by_hand() -> None:
     agreement = compared(PIXELS)
     assert agreement == Agreement(
-        output="out",
+        outputs=["out"],
         shape="1x4x16",
         source="by hand",
         passed=True,
@@ -215,7 +215,7 @@ def test_labels_of_another_shape_or_dtype_disagree(given: NDArray[Any]) -> None:
 def test_every_input_is_run_by_both_and_judged() -> None:
     reference = Fixed("reference", out=PIXELS, **{SCORES: PIXELS})
     candidate = Fixed("candidate", out=PIXELS)
-    agreements = compare(reference, candidate, [batch(1.0), batch(2.0)], output="out", tolerance=TOLERANCE)
+    agreements = compare(reference, candidate, [batch(1.0), batch(2.0)], outputs=["out"], tolerance=TOLERANCE)
     assert [agreement.passed for agreement in agreements] == [True, True]
     for runner in (reference, candidate):
         assert [float(image[0, 0, 0, 0]) for image in runner.fed] == [1.0, 2.0]

@@ -42,9 +42,9 @@ def test_every_input_has_the_form_that_the_file_takes(embed_preprocess: bool) ->
     assert [each.shape for each in inputs] == list(SHAPES)
     for each in inputs:
         n, h, w = each.shape.batch, each.shape.height, each.shape.width
-        assert each.image.shape == ((n, h, w, 3) if embed_preprocess else (n, 3, h, w))
-        assert each.image.dtype == (np.uint8 if embed_preprocess else np.float32)
-        assert each.image.flags.c_contiguous
+        assert each.tensors["image"].shape == ((n, h, w, 3) if embed_preprocess else (n, 3, h, w))
+        assert each.tensors["image"].dtype == (np.uint8 if embed_preprocess else np.float32)
+        assert each.tensors["image"].flags.c_contiguous
         assert each.source == "sample pictures"
 
 
@@ -52,12 +52,14 @@ def test_both_forms_are_the_same_pictures() -> None:
     raw = verification_inputs(recipe(), SHAPES, embed_preprocess=True)
     ready = verification_inputs(recipe(), SHAPES, embed_preprocess=False)
     for pictures, batch in zip(raw, ready, strict=True):
-        np.testing.assert_array_equal(normalised(pictures.image, recipe().mean, recipe().std), batch.image)
+        np.testing.assert_array_equal(
+            normalised(pictures.tensors["image"], recipe().mean, recipe().std), batch.tensors["image"]
+        )
 
 
 def test_the_shipped_pictures_are_neither_flat_nor_noise() -> None:
     for each in verification_inputs(recipe(), [Shape(2, 64, 96)], embed_preprocess=True):
-        for picture in each.image.astype(np.float64):
+        for picture in each.tensors["image"].astype(np.float64):
             assert picture.std() > 30  # of 0..255
             steps = np.abs(np.diff(picture, axis=1)).mean()
             assert steps < picture.std() / 2  # neighbours are alike, which those of noise are not
@@ -66,7 +68,7 @@ def test_the_shipped_pictures_are_neither_flat_nor_noise() -> None:
 def test_the_entries_of_a_batch_walk_the_pictures_and_mirror_every_second_round(tmp_path: Path) -> None:
     own = recipe(pictures=tuple(halves(tmp_path)))
     (each,) = verification_inputs(own, [Shape(4, 40, 80)], embed_preprocess=True)
-    red, green, mirrored, green_again = each.image
+    red, green, mirrored, green_again = each.tensors["image"]
     np.testing.assert_array_equal(red[:, 0, 0], 255)
     np.testing.assert_array_equal(red[:, -1, 2], 255)
     np.testing.assert_array_equal(green[..., 1], 255)
@@ -77,16 +79,16 @@ def test_the_entries_of_a_batch_walk_the_pictures_and_mirror_every_second_round(
 def test_successive_shapes_start_at_successive_pictures(tmp_path: Path) -> None:
     own = recipe(pictures=tuple(halves(tmp_path)))
     first, second = verification_inputs(own, [Shape(1, 40, 80), Shape(1, 40, 80)], embed_preprocess=True)
-    assert first.image[0, 0, 0].tolist() == [255, 0, 0]
-    assert second.image[0, 0, 0].tolist() == [0, 255, 0]
+    assert first.tensors["image"][0, 0, 0].tolist() == [255, 0, 0]
+    assert second.tensors["image"][0, 0, 0].tolist() == [0, 255, 0]
 
 
 def test_pictures_are_cropped_to_the_ratio_and_not_squeezed(tmp_path: Path) -> None:
     own = recipe(pictures=tuple(halves(tmp_path)[:1]))
     (each,) = verification_inputs(own, [Shape(1, 40, 40)], embed_preprocess=True)
     # The middle 40 of 80 columns: a sharp edge in the middle, which squeezing would move nowhere but blur.
-    np.testing.assert_array_equal(each.image[0, :, :20, 0], 255)
-    np.testing.assert_array_equal(each.image[0, :, 20:, 2], 255)
+    np.testing.assert_array_equal(each.tensors["image"][0, :, :20, 0], 255)
+    np.testing.assert_array_equal(each.tensors["image"][0, :, 20:, 2], 255)
 
 
 def test_a_recipe_without_pictures_gets_seeded_noise_and_says_so() -> None:
@@ -95,9 +97,9 @@ def test_a_recipe_without_pictures_gets_seeded_noise_and_says_so() -> None:
     again = list(verification_inputs(own, [Shape(1, 32, 32), Shape(1, 32, 32)], embed_preprocess=True))
     assert [each.source for each in first] == ["noise", "noise"]
     for one, other in zip(first, again, strict=True):
-        np.testing.assert_array_equal(one.image, other.image)
-    assert not np.array_equal(first[0].image, first[1].image)
-    assert (first[0].image.min(), first[0].image.max()) == (0, 255)
+        np.testing.assert_array_equal(one.tensors["image"], other.tensors["image"])
+    assert not np.array_equal(first[0].tensors["image"], first[1].tensors["image"])
+    assert (first[0].tensors["image"].min(), first[0].tensors["image"].max()) == (0, 255)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a picture", b"\x89PNG\r\n\x1a\n cut short"])
@@ -107,3 +109,17 @@ def test_a_bad_sample_picture_is_refused_before_anything_runs(tmp_path: Path, co
     own = recipe(pictures=("pictures/coffee.jpg", str(tmp_path / "bad.png")))
     with pytest.raises(RecipeError, match=r"sample picture .*bad\.png.*mend the list"):
         verification_inputs(own, SHAPES, embed_preprocess=True)  # not only with the first `next`
+
+
+@pytest.mark.parametrize("embed_preprocess", [False, True])
+def test_a_matting_input_has_a_trimap_of_all_three_values(embed_preprocess: bool) -> None:
+    for each in verification_inputs(load_recipe("a2u_matting"), SHAPES, embed_preprocess=embed_preprocess):
+        trimap = each.tensors["trimap"]
+        n, h, w = each.shape.sizes
+        assert trimap.shape == ((n, h, w, 1) if embed_preprocess else (n, 1, h, w))
+        assert trimap.dtype == (np.uint8 if embed_preprocess else np.float32)
+        for one in trimap:
+            values, counts = np.unique(one, return_counts=True)
+            expected = np.array([0, 128, 255], np.uint8)
+            np.testing.assert_array_equal(values, expected if embed_preprocess else expected / np.float32(255))
+            assert counts.min() > 0.15 * h * w

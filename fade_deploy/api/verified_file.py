@@ -1,0 +1,154 @@
+"""The end of every export: a staged file, compared with PyTorch, that gets its name only where both agree."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import torch
+from polygraphy.backend.onnxrt import OnnxrtRunner
+
+from fade_deploy import artefact, contract
+from fade_deploy.api.manifest import manifest_document
+from fade_deploy.errors import ExportError
+from fade_deploy.runtimes.eager import EagerRunner
+from fade_deploy.runtimes.ort import session_from_onnx
+from fade_deploy.tolerances import Tolerance
+from fade_deploy.verify.agreement import Agreement, compare
+from fade_deploy.verify.inputs import VerificationInput
+
+__all__ = ["ExportResult", "check_target", "publish_verified"]
+
+logger = logging.getLogger(__name__)
+
+# A verification input's tensors by name -> the reference's outputs by name.
+Eager = Callable[..., Mapping[str, torch.Tensor]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportResult:
+    """What was written and what was measured."""
+
+    path: Path
+    manifest: Path
+    passed: bool
+    agreements: tuple[Agreement, ...]
+    document: dict[str, Any]  # the manifest's content
+    notes: tuple[str, ...]  # what was left out of the checkpoint, and other things to know
+
+
+def check_target(target: Path, *, opset: int, force: bool) -> None:
+    """Refuse, before anything else is done, what can't be written.
+
+    Raises:
+        ExportError: An opset that we don't write, or a name without ``.onnx``.
+        OutputError: Something is there already, or the folder takes no files.
+    """
+    if opset not in contract.LOWEST_ONNXRUNTIME:
+        first, *_, last = contract.LOWEST_ONNXRUNTIME
+        raise ExportError(f"opset {opset} is not supported: give --opset {first} to {last}")
+    if target.suffix != ".onnx":
+        raise ExportError(f"{target} does not end in .onnx, which runtimes expect; give another name with -o")
+    for path in (target, _unverified(target)):
+        artefact.check_target(path, force=force)
+        artefact.check_target(path.with_suffix(".json"), force=force)
+
+
+def publish_verified(
+    graph: ir.Model,
+    facts: dict[str, Any],
+    asked: Path,
+    *,
+    eager: Eager,
+    outputs: Sequence[str],
+    inputs: Iterable[VerificationInput],
+    bound: Tolerance,
+    manifest_facts: Mapping[str, str],
+    notes: tuple[str, ...] = (),
+) -> ExportResult:
+    """Write ``graph`` with ``facts`` inside, compare the very file with PyTorch, and give it its name and manifest.
+
+    Args:
+        graph: The model.
+        facts: Its metadata.
+        asked: The file's name; another one, ``STEM.unverified.onnx``, where the runtimes disagree.
+        eager: The reference.
+        outputs: Which of its outputs to compare.
+        inputs: What to run both on.
+        bound: The tolerated error.
+        manifest_facts: What only the manifest says: ``verification`` and ``reproduce``.
+        notes: For the result.
+    """
+    start = time.perf_counter()
+    graph.metadata_props[contract.METADATA_KEY] = json.dumps(facts, sort_keys=True, ensure_ascii=False)
+    data = ir.serde.serialize_model(graph).SerializeToString(deterministic=True)
+    onnx.checker.check_model(data, full_check=True)
+    logger.info("check: opset %d, %.1f MB (%.1f s)", facts["opset"], len(data) / 1e6, time.perf_counter() - start)
+
+    with artefact.staged(asked, data) as staged:
+        agreements = _verify(staged, eager, outputs, inputs, bound)
+        passed = all(agreement.passed for agreement in agreements)
+        target = asked if passed else _unverified(asked)
+        manifest = target.with_suffix(".json")
+        document = manifest_document(facts, staged, target, bound, agreements, passed, **manifest_facts)
+        with artefact.staged(manifest, artefact.json_bytes(document)) as staged_manifest:
+            artefact.publish(staged, target)
+            artefact.publish(staged_manifest, manifest)
+    return ExportResult(
+        path=target, manifest=manifest, passed=passed, agreements=tuple(agreements), document=document, notes=notes
+    )
+
+
+def _unverified(target: Path) -> Path:
+    return target.with_suffix(".unverified.onnx")
+
+
+def _verify(
+    path: Path, eager: Eager, outputs: Sequence[str], inputs: Iterable[VerificationInput], bound: Tolerance
+) -> list[Agreement]:
+    """Compare the file on disk with the eager module, one line of log for each output and shape."""
+    session = session_from_onnx(path)
+    agreements: list[Agreement] = []
+    for batch in inputs:
+        # A dynamic size is -1; the dtype is what the batch has.
+        metadata = {
+            given.name: (
+                np.dtype(batch.tensors[given.name].dtype),
+                tuple(size if isinstance(size, int) else -1 for size in given.shape),
+            )
+            for given in session.get_inputs()
+        }
+        start = time.perf_counter()
+        try:
+            found = compare(
+                EagerRunner(eager, metadata), OnnxrtRunner(session), [batch], outputs=outputs, tolerance=bound
+            )
+        except (MemoryError, RuntimeError) as error:  # torch's allocator raises the latter
+            if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
+                raise
+            raise ExportError(
+                f"comparing with PyTorch at {batch.shape} takes more memory than this machine has: give a smaller "
+                "--shape, or a recipe that verifies at smaller ones"
+            ) from error
+        agreements += found
+        for agreement in found:
+            logger.info("verify: %s", _line(agreement, time.perf_counter() - start))
+    return agreements
+
+
+def _line(agreement: Agreement, seconds: float) -> str:
+    verdict = "agrees" if agreement.passed else "DISAGREES"
+    measured = []
+    if agreement.max_error is not None:
+        measured.append(f"max error {agreement.max_error:.1e}")
+    if agreement.labels_compared is not None:
+        measured.append(f"labels {agreement.labels_agreeing} of {agreement.labels_compared}")
+    return f"{agreement.shape} {verdict}: {', '.join(measured)} ({seconds:.1f} s)"
