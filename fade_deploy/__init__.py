@@ -1,6 +1,6 @@
 """fade-deploy: from a FADE checkpoint to a verified, fast deployable on every runtime.
 
-``export``, ``inspect``, ``predict`` and ``Predictor`` are imported on first use, so that a server with only ONNX
+Everything is imported on first use, so that a server with only ONNX
 Runtime installed never meets PyTorch.
 """
 
@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from fade_deploy.errors import FadeDeployError
-from fade_deploy.optional import require_exporting
+from fade_deploy.optional import require, require_exporting
 from fade_deploy.version import __version__
 
 if TYPE_CHECKING:
@@ -20,19 +20,26 @@ if TYPE_CHECKING:
     from fade_deploy.api.options import ExportOptions
     from fade_deploy.api.predict import Prediction, predict
     from fade_deploy.api.verified_file import ExportResult
+    from fade_deploy.ops.swap import Swapped, swap_upsamplers
+    from fade_deploy.ops.swap_carafe import carafe_replaced
+    from fade_deploy.serve.matting_predictor import MattingPredictor
     from fade_deploy.serve.predictor import Predictor
 
 __all__ = [
     "ExportOptions",
     "ExportResult",
     "FadeDeployError",
+    "MattingPredictor",
     "Prediction",
     "Predictor",
+    "Swapped",
     "__version__",
+    "carafe_replaced",
     "export",
     "export_module",
     "inspect",
     "predict",
+    "swap_upsamplers",
 ]
 
 _LAZY = {
@@ -44,17 +51,20 @@ _LAZY = {
     "Prediction": "fade_deploy.api.predict",
     "predict": "fade_deploy.api.predict",
     "Predictor": "fade_deploy.serve.predictor",
+    "MattingPredictor": "fade_deploy.serve.matting_predictor",
+    "Swapped": "fade_deploy.ops.swap",
+    "swap_upsamplers": "fade_deploy.ops.swap",
+    "carafe_replaced": "fade_deploy.ops.swap_carafe",
 }
-
-
-_EXPORTING = ("ExportResult", "export", "export_module")  # need more than a server has
 
 
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'fade_deploy' has no attribute '{name}'")
-    if name in _EXPORTING:
+    if _LAZY[name].startswith("fade_deploy.api.export") or name == "ExportResult":
         require_exporting()
+    elif _LAZY[name].startswith("fade_deploy.ops"):
+        require("torch", extra="export")
     return getattr(importlib.import_module(_LAZY[name]), name)
 
 

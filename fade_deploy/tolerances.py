@@ -45,9 +45,10 @@ TOLERANCES = {
         "that is off by 0.003 costs 1.7e-5",
     ),
     "ORT_CPU_FP32_MATTE": Tolerance(
-        atol=1e-4,
-        rtol=1e-4,
-        why="as ORT_CPU_FP32, for alpha: an 8-bit level is 39 times as much",
+        atol=2e-5,
+        rtol=2e-5,
+        why="as ORT_CPU_FP32, for alpha in 0..1: the released A2U matting with golden weights stays below 2e-6, and "
+        "taking w where InPlaceABN has |w| + 1e-5 costs 7e-5; an 8-bit level is 200 times as much",
     ),
     "OPERATOR_FP16_BODY": Tolerance(
         atol=5e-2, rtol=5e-2, why="function bodies in float16 also sum in float16: up to 49 products of order 1"

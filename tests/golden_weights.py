@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from fade_deploy.models.a2u_matting import A2UMatting, A2UMattingConfig
 from fade_deploy.models.mix_transformer import MIT_VARIANTS
 from fade_deploy.models.segformer import SegFormer, SegFormerConfig
 from tests.golden import recipe
@@ -41,4 +42,11 @@ def segformer(backbone: str, upsampler: str, classes: int = 150) -> SegFormer:
     model = SegFormer(config).eval()
     case = f"seg_b0_{upsampler}_128x160"
     model.load_state_dict(golden_state_dict(model, case))
+    return model
+
+
+def matting(upsampler: str) -> A2UMatting:
+    """A whole A2U matting network of the released size, with golden weights."""
+    model = A2UMatting(A2UMattingConfig(upsampler=upsampler)).eval()
+    model.load_state_dict(golden_state_dict(model, f"a2u_{upsampler}_128x160"))
     return model

@@ -7,10 +7,11 @@ import resource
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
-from tests.golden_weights import segformer
+from tests.golden_weights import matting, segformer
 
 pytestmark = pytest.mark.slow
 
@@ -41,3 +42,19 @@ def test_released_size_exports_and_agrees_within_twelve_gigabytes(tmp_path, back
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     print(f"{backbone} {upsampler}: at most {peak:.1f} GiB")
     assert peak < 12
+
+
+@pytest.mark.parametrize(("upsampler", "verify"), [("fade", "full"), ("fade_lite", "quick"), ("bilinear", "quick")])
+def test_released_matting_exports_and_agrees(tmp_path, upsampler, verify):
+    checkpoint = tmp_path / "model.pth"
+    weights = {f"module.{key}": value for key, value in matting(upsampler).state_dict().items()}
+    torch.save({"state_dict": weights, "epoch": 30, "measure": np.float64(31.1)}, checkpoint)  # as trainval.py does
+    # The network's own output: the alpha head hides what is clipped or known.
+    command = [sys.executable, "-c", EXPORT, str(checkpoint), "-o", str(tmp_path / "model.onnx"), "--verify", verify]
+    run = subprocess.run([*command, "--head", "raw", "--json"], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    manifest = json.loads(run.stdout)["manifest"]
+    assert (manifest["backbone"], manifest["upsampler"]) == ("resnet34", upsampler)
+    for entry in manifest["agreement"]["measured"]:
+        print(f"a2u {upsampler} {entry['shape']}: max {entry['max_error']:.1e}, std {entry['reference_std']:.2f}")
+        assert entry["passed"]

@@ -41,7 +41,7 @@ def export_module(
 ) -> ExportResult:
     """Turn any module into one ``.onnx`` file that is checked against eager PyTorch before it gets its name.
 
-    The module is compared on the given inputs and, where axes are dynamic, on noise at a smaller and at a larger size.
+    The module is compared on the given inputs and, where axes are dynamic, on noise at half and at a larger size.
     For CARAFE and its relatives inside, see :func:`fade_deploy.swap_upsamplers` and
     :func:`fade_deploy.carafe_replaced`.
 
@@ -85,15 +85,21 @@ def export_module(
     logger.info("export: a graph of %d nodes (%.1f s)", len(graph.graph), time.perf_counter() - start)
 
     def eager(**tensors: Tensor) -> dict[str, Tensor]:
-        result = module(*(tensors[name] for name in inputs))
+        try:
+            result = module(*(tensors[name] for name in inputs))
+        except (ValueError, RuntimeError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise ExportError(
+                f"{type(module).__name__} itself raises at {_shape(tensors)}: {reason}; expected a module that runs at "
+                "any size of its dynamic axes: state their multiples, or leave dynamic_axes out"
+            ) from error
         return dict(zip(outputs, (result,) if isinstance(result, Tensor) else result, strict=True))
 
-    # What the graph's inputs are called if the tracing dropped some is decided by `inputs`, so these fit.
     batches = [VerificationInput(shape=_shape(inputs), source="given", tensors=_arrays(inputs))]
     if sizes:
-        smallest = {dim: multiples.get(dim, 1) for dim in sizes}
+        half = {dim: max(size // multiples.get(dim, 1) // 2, 1) * multiples.get(dim, 1) for dim, size in sizes.items()}
         larger = {dim: size + multiples.get(dim, 1) for dim, size in sizes.items()}
-        for other in (_resized(inputs, axes, smallest), _resized(inputs, axes, larger)):
+        for other in (_resized(inputs, axes, half), _resized(inputs, axes, larger)):
             batches.append(VerificationInput(shape=_shape(other), source="noise", tensors=_arrays(other)))
     facts = {
         "task": "module",

@@ -34,8 +34,8 @@ def model_from_checkpoint(checkpoint: Checkpoint, recipe: Recipe) -> SegFormer |
     task = _task(checkpoint)
     if recipe.task is not task:
         raise RecipeError(
-            f"recipe '{recipe.name}' is for {recipe.task}, but {checkpoint.path} is a {task} model: leave --recipe out, "
-            f'or start yours with extends = "{DEFAULT_RECIPES[task]}"'
+            f"recipe '{recipe.name}' is for {recipe.task}, but {checkpoint.path} is a {task} model: leave --recipe "
+            f'out, or start yours with extends = "{DEFAULT_RECIPES[task]}"'
         )
     shapes = WeightShapes(checkpoint)
     with torch.device("meta"):  # no memory and no initial values: the checkpoint's are the first

@@ -64,8 +64,8 @@ def upsampler_in(slot: str, weights: WeightShapes, recipe: Recipe) -> dict[str, 
         return found
     first = one_line(next(key for key in weights.shapes if key.startswith(f"{slot}.")))
     raise CheckpointError(
-        f"{weights.path} has an upsampler that is not supported: '{first}'; expected one of the family (FADE, FADE-Lite, "
-        "CARAFE, IndexNet, A2U, SAPA, the paper's ablations) or none (bilinear): give a checkpoint with one of these"
+        f"{weights.path} has an upsampler that is not supported: '{first}'; expected one of the family (FADE, "
+        "FADE-Lite, CARAFE, IndexNet, A2U, SAPA, the paper's ablations) or none (bilinear): give a checkpoint with one of these"
     )
 
 

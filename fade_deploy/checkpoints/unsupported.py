@@ -11,8 +11,8 @@ from fade_deploy.errors import CheckpointError
 __all__ = ["MATTING_MARK", "refuse_unsupported"]
 
 _NAMES = (
-    "expected a SegFormer with the key names of NVlabs' and FADE's code (backbone.patch_embed1.*, decode_head.*), or A2U "
-    "matting with those of FADE's (layer0.0.*, decoder_layer4.*)"
+    "expected a SegFormer with the key names of NVlabs' and FADE's code (backbone.patch_embed1.*, decode_head.*), or "
+    "A2U matting with those of FADE's (layer0.0.*, decoder_layer4.*)"
 )
 
 # pattern of any key -> (what the file is, the remedy); the first that fits. Each is a family with a known key scheme.

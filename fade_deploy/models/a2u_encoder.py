@@ -2,7 +2,8 @@
 
 Key names are those of released checkpoints (``layer2_1.layer1.conv1``, ``dconv_pp.aspp2.atrous_conv.0``).
 
-Source: A2U matting (Dai et al., CVPR 2021), sec. 4.1; FADE's variant of it (max pooling instead of learned downsampling).
+Source: A2U matting (Dai et al., CVPR 2021), sec. 4.1; FADE's variant of it, with max pooling for its learned
+downsampling.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from fade_deploy.ops.carafe import SCALE, normalised_reassembly
 
-__all__ = ["A2U", "pooling_matrix"]
+__all__ = ["A2U", "convolved", "pooled_to_window", "pooling_matrix"]
 
 _WINDOW = 6  # side of the per-image kernels, and of the grid that they are pooled to
 _GROUPS = 32  # of the group norms
@@ -35,7 +35,8 @@ def pooling_matrix(size: int, cells: int, like: Tensor) -> Tensor:
     return ones / ones.sum(1, keepdim=True)
 
 
-def _pooled_to_window(x: Tensor) -> Tensor:
+def pooled_to_window(x: Tensor) -> Tensor:
+    """Adaptive average pooling to 6x6, in a form that exports with dynamic sizes: [N, C, H, W] -> [N, C, 6, 6]."""
     if not torch.compiler.is_exporting():
         return F.adaptive_avg_pool2d(x, _WINDOW)
     # ONNX has no adaptive pooling, and torch.export no cells of a dynamic size.
@@ -62,9 +63,9 @@ class _KernelGenerator(nn.Module):
         self.bconv_V = _after_pooling(channels, 1)
 
     def forward(self, encoder: Tensor) -> Tensor:
-        pooled = _pooled_to_window(encoder)
+        pooled = pooled_to_window(encoder)
         windows = torch.cat([self.bconv_U(pooled), self.bconv_V(pooled)], 1)
-        u, v = _convolved(encoder, windows).unbind(1)
+        u, v = convolved(encoder, windows).unbind(1)
         similarity = (self.bnu(u) * self.bnv(v)).sum(1) / math.sqrt(encoder.shape[1])
         weights = self.bconv_UP(encoder.mean((2, 3), keepdim=True)).flatten(2)  # [N, (2K)^2, 1]
         logits = (weights @ similarity.flatten(1).unsqueeze(1)).unflatten(2, similarity.shape[1:])
@@ -76,7 +77,7 @@ def _after_pooling(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(OrderedDict([("1", nn.Conv2d(inputs, outputs, 1))]))
 
 
-def _convolved(x: Tensor, windows: Tensor) -> Tensor:
+def convolved(x: Tensor, windows: Tensor) -> Tensor:
     """Every channel of each image under that image's 6x6 windows, stride 2, padding 2.
 
     [N, C, 2h, 2w], [N, O, 6, 6] -> [N, O, C, h, w]. A convolution with N groups would fix the batch in ONNX, so this is

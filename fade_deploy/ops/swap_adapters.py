@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fade_deploy.ops import fade, sapa
-from fade_deploy.ops.a2u import _convolved, _pooled_to_window
+from fade_deploy.ops.a2u import convolved, pooled_to_window
 from fade_deploy.ops.reassembly import accumulate, reassemble
 
 __all__ = [
@@ -176,9 +176,9 @@ class InterChannelUpDown(nn.Module):
         return out
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        cells = _pooled_to_window(x)
+        cells = pooled_to_window(x)
         windows = torch.cat([self._pooled("bconv_U", cells), self._pooled("bconv_V", cells)], 1)
-        u, v = _convolved(x, windows).unbind(1)
+        u, v = convolved(x, windows).unbind(1)
         affinity = (self.get_submodule("bnu")(u) * self.get_submodule("bnv")(v)).sum(1, keepdim=True)
         affinity = affinity / math.sqrt(x.shape[1])  # [N, 1, h, w]
         mean = x.mean((2, 3), keepdim=True)

@@ -175,7 +175,7 @@ CASES = [
         image="uint8 2 61 64 3",
         output="float 2 4 16 16",
         probe=Shape(2, 61, 64),
-        reproduce="--opset 23 --shape 2x61x64 --embed-preprocess",
+        reproduce="--head logits --opset 23 --shape 2x61x64 --embed-preprocess",
     ),
 ]
 
