@@ -103,7 +103,7 @@ class _Layer(nn.Module):
         ({"module": nn.Sequential(nn.ReLU(), nn.Sequential(_Layer())).eval()}, ExportError,
          r"'1\.0' \(_Layer\) can't be exported: carafe_forward is not compiled.*swap_upsamplers"),
         ({"module": nn.GroupNorm(3, 3).eval(), "dynamic_axes": {"x": {2: "h", 3: "w"}},
-          "inputs": {"x": torch.randn(1, 3, 2, 3)}}, ExportError, "GroupNorm itself raises at 1x3x1x1: .*state their multiples"),
+          "inputs": {"x": torch.randn(1, 3, 2, 3)}}, ExportError, "GroupNorm itself raises at 1x3x1x1: "),
         ({"module": nn.ReLU()}, InputError, r"ReLU is in training mode.*eval\(\)"),
         ({"output": "a.txt"}, ExportError, "does not end in .onnx"),
         ({"opset": 3}, ExportError, "opset 3 is not supported"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 
 import pytest
 import torch
@@ -98,28 +99,31 @@ def test_counting_copies_no_weight_and_leaves_the_model_as_it_is(monkeypatch):
 
 # --- the formulas ----------------------------------------------------------------------------------------------------
 
-# Of a slot of C channels, per output pixel (hi) and input pixel (lo), with the blend: FADE's papers and code, d = 64,
+# Of a slot of c channels, per output pixel (hi) and input pixel (lo), with the blend: FADE's papers and code, d = 64,
 # K = 5; A2U's K = 3; SAPA's embedding 32.
 FORMULAS = {
-    "carafe": lambda C, hi, lo: lo * (64 * C + 64 * 9 * 100) + hi * 25 * C,
-    "indexnet": lambda C, hi, lo: lo * 16 * C * C + hi * C,
-    "indexnet_context": lambda C, hi, lo: lo * 4 * (16 * C * C + C * C) + hi * C,
-    "a2u": lambda C, hi, lo: lo * (73 * C + 36) + hi * 9 * C,
-    "fade": lambda C, hi, lo: hi * (64 * C + 14400 + 25 * C + 2 * C) + lo * (64 * C + 14400 + C),
-    "fade_lite": lambda C, hi, lo: hi * (25 * C + 225 + 25 * C + 2 * C) + lo * (25 * C + 225 + C),
-    "sapa": lambda C, hi, lo: hi * (32 * C + 800 + 25 * C) + lo * 32 * C,
-    "semishift": lambda C, hi, lo: hi * (64 * C + 14400 + 25 * C) + lo * (64 * C + 14400),
-    "skip": lambda C, hi, lo: hi * (64 * C + 14400 + 25 * C) + lo * (64 * C + 14400),
-    "encoder_only": lambda C, hi, lo: hi * (64 * C + 14400 + 25 * C),
-    "naive": lambda C, hi, lo: hi * (64 * 2 * C + 14400 + 25 * C),
-    "sapa_gate": lambda C, hi, lo: hi * (32 * C + 800 + 25 * C + 32) + lo * (2 * 32 * C + C + 32),
-    "sapa_concat": lambda C, hi, lo: hi * (32 * C + 800 + 25 * C) + lo * 2 * 32 * C,
+    "carafe": lambda c, hi, lo: lo * (64 * c + 64 * 9 * 100) + hi * 25 * c,
+    "indexnet": lambda c, hi, lo: lo * 16 * c * c + hi * c,
+    "indexnet_context": lambda c, hi, lo: lo * 4 * (16 * c * c + c * c) + hi * c,
+    "a2u": lambda c, hi, lo: lo * (73 * c + 36) + hi * 9 * c,
+    "fade": lambda c, hi, lo: hi * (64 * c + 14400 + 25 * c + 2 * c) + lo * (64 * c + 14400 + c),
+    "fade_lite": lambda c, hi, lo: hi * (25 * c + 225 + 25 * c + 2 * c) + lo * (25 * c + 225 + c),
+    "sapa": lambda c, hi, lo: hi * (32 * c + 800 + 25 * c) + lo * 32 * c,
+    "semishift": lambda c, hi, lo: hi * (64 * c + 14400 + 25 * c) + lo * (64 * c + 14400),
+    "skip": lambda c, hi, lo: hi * (64 * c + 14400 + 25 * c) + lo * (64 * c + 14400),
+    "encoder_only": lambda c, hi, lo: hi * (64 * c + 14400 + 25 * c),
+    "naive": lambda c, hi, lo: hi * (64 * 2 * c + 14400 + 25 * c),
+    "sapa_gate": lambda c, hi, lo: hi * (32 * c + 800 + 25 * c + 32) + lo * (2 * 32 * c + c + 32),
+    "sapa_concat": lambda c, hi, lo: hi * (32 * c + 800 + 25 * c) + lo * 2 * 32 * c,
 }
 BLENDS = {"indexnet": 1, "indexnet_context": 1, "fade": 2, "fade_lite": 2}  # per output value
 SIZES = [(512, 512), (96, 160)]
 # (channels, stride of its output) of each slot.
 SEGFORMER_SLOTS = [(256, 16), (256, 8), (256, 4), (256, 8), (256, 4), (256, 4)]
 MATTING_SLOTS = [(256, 8), (128, 4), (64, 2), (64, 1)]
+
+
+counted = functools.cache(cost_of_model)  # each base serves six upsamplers
 
 
 def growing(cost):
@@ -144,7 +148,7 @@ def test_single_operators_follow_the_formulas(upsampler, height, width):
     ("build", "slots"), [(segformer_b1, SEGFORMER_SLOTS), (a2u_matting, MATTING_SLOTS)], ids=["segformer", "matting"]
 )
 def test_upsamplers_in_networks_add_the_sum_of_their_slots(build, slots, upsampler, height, width):
-    base, cost = (cost_of_model(build, name, height=height, width=width) for name in (BILINEAR, upsampler))
+    base, cost = (counted(build, name, height=height, width=width) for name in (BILINEAR, upsampler))
     expected = 0
     for channels, stride in slots:
         hi = height * width // stride**2
