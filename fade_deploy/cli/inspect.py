@@ -1,15 +1,18 @@
-"""``fade-inspect``: what a checkpoint or an exported file is."""
+"""``fade-inspect``: what a checkpoint or an exported file is, and the papers' complexity tables."""
 
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Column, Table
 
+from fade_deploy.api.tables import PaperTable
 from fade_deploy.cli import command
+from fade_deploy.errors import InputError
 from fade_deploy.recipe import Shape
 
 app = command.application()
@@ -17,35 +20,60 @@ app = command.application()
 
 @app.command()
 def inspect(
-    file: Annotated[Path, typer.Argument(help="A checkpoint or an .onnx file.", show_default=False)],
+    file: Annotated[
+        Path | None, typer.Argument(help="A checkpoint or an .onnx file.", show_default="none, with --table")
+    ] = None,
     recipe: Annotated[
-        str, typer.Option(help="Recipe name or .toml file.", show_default="the checkpoint's, else segformer")
+        str, typer.Option(help="Recipe name or .toml file.", show_default="the checkpoint's, else its model's")
     ] = "",
-    shape: Annotated[str, typer.Option(help="Input that a checkpoint's MACs are counted for.")] = "1x512x512",
+    shape: Annotated[
+        str, typer.Option(help="Input that a checkpoint's MACs are counted for.", show_default="1x512x512")
+    ] = "",
     ema: Annotated[bool, typer.Option("--ema", help="Look at the averaged weights where there are both.")] = False,
+    table: Annotated[
+        PaperTable | None,
+        typer.Option(help="Count a complexity table of the papers instead of reading a file.", show_default=False),
+    ] = None,
     as_json: command.JsonFlag = False,
 ) -> command.Outcome:
     """Say what a checkpoint or an .onnx file is: family, backbone, upsampler, classes, size, cost, provenance.
+
+    Or print what every upsampler costs, beside the numbers that the papers print.
 
     Examples:
 
     - `fade-inspect model.pth`
 
     - `fade-inspect model.onnx --json`
+
+    - `fade-inspect --table segformer-b1`
     """
+    if table is not None:
+        if file is not None or recipe or shape or ema:
+            raise InputError(f"--table {table} takes no file and none of a file's options; leave one or the other out")
+        with _spinner():
+            return _table_outcome(table)
+    if file is None:
+        raise InputError(
+            f"no file was given; give a checkpoint or an .onnx file, or --table with one of {', '.join(PaperTable)}"
+        )
     from fade_deploy.api.inspect import inspect as inspect_file
 
-    size = Shape.parse(shape)
-    with command.progress(quiet=not sys.stderr.isatty()):  # a second or two: a spinner for people, no log lines
+    size = Shape.parse(shape or "1x512x512")
+    with _spinner():
         document = inspect_file(file, recipe=recipe, ema=ema, height=size.height, width=size.width)
     outcome = command.Outcome(artefact=str(file), passed=True, document=document)
-    table = Table("what", Column("value", overflow="fold"))
+    facts = Table("what", Column("value", overflow="fold"))
     for key, value in document.items():
         if key not in ("notes", "config", "palette", "file"):
-            table.add_row(key, _text(key, value))
-    outcome.tables.append(table)
+            facts.add_row(key, _text(key, value))
+    outcome.tables.append(facts)
     outcome.lines += [f"note: {note}" for note in document["notes"]]
     return outcome
+
+
+def _spinner() -> AbstractContextManager[None]:
+    return command.progress(quiet=not sys.stderr.isatty())  # a few seconds: a spinner for people, no log lines
 
 
 def _text(key: str, value: Any) -> str:
@@ -59,6 +87,52 @@ def _text(key: str, value: Any) -> str:
     if isinstance(value, list):
         return "; ".join(str(entry) for entry in value)
     return str(value)
+
+
+def _table_outcome(table: PaperTable) -> command.Outcome:
+    from fade_deploy.api.tables import paper_table
+
+    document = paper_table(table)
+    outcome = command.Outcome(artefact=str(table), passed=True, document=document)
+    published = any(row["source"] for row in document["rows"])
+    for size in dict.fromkeys((row["height"], row["width"]) for row in document["rows"]):
+        rows = [row for row in document["rows"] if (row["height"], row["width"]) == size]
+        outcome.tables.append(_complexity_table(document["title"], size, rows, published=published))
+    outcome.lines += [f"note: {note}" for note in document["notes"]]
+    outcome.lines += [f"published, {name}: {source}" for name, source in document["sources"].items()]
+    return outcome
+
+
+def _complexity_table(title: str, size: tuple[int, int], rows: list[dict[str, Any]], *, published: bool) -> Table:
+    beside = ("published", "difference", "fits") if published else ()
+    headers = ("row", "upsampler", "parameters", *beside, "MACs with\nthe blend", "MACs\nwithout", "GFLOPs", *beside)
+    left = ("row", "upsampler", "fits")
+    table = Table(
+        *(Column(name, justify="left" if name in left else "right", overflow="fold") for name in headers),
+        title=title if published else f"{title}, output {size[0]}x{size[1]}",
+    )
+    for row in rows:
+        sign = "+" if row["adds"] else ""
+        parameters, macs = row["parameters"], row["macs"]
+        counts = dict.fromkeys((macs["with_blend"], macs["without_blend"]))  # one where there is no blend
+        table.add_row(
+            row["label"],
+            row["upsampler"],
+            f"{parameters['count']:{sign}d}",
+            *(_beside(parameters, "{:+d}", 1) if published else ()),
+            f"{macs['with_blend']:{sign}d}",
+            f"{macs['without_blend']:{sign}d}",
+            " / ".join(f"{count / 1e9:{sign}.3f}" for count in counts),
+            *(_beside(macs, "{:+.3f}", 1e9) if published else ()),
+        )
+    return table
+
+
+def _beside(compared: dict[str, Any], form: str, unit: float) -> tuple[str, str, str]:
+    if compared["published"] is None:
+        return "", "", ""
+    difference = compared["difference"] if unit == 1 else compared["difference"] / unit
+    return compared["published"], form.format(difference), compared["fits"]
 
 
 def main() -> None:

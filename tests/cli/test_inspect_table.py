@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fade_deploy.api.tables import paper_table
-from tests.command_line import Finished, run_here
+from tests.command_line import Finished, run, run_here
 
 SECONDS = r"\(\d+\.\d s\)"
 
@@ -91,3 +91,9 @@ def test_wrong_calls_are_refused_in_one_line(arguments, line, inspect):
     assert finished.err.startswith("FAILED  ")
     assert len(finished.err.splitlines()) == 1
     assert line in finished.err
+
+
+def test_missing_torch_is_named_with_what_installs_it(tmp_path):
+    finished = run("fade-inspect", "--table", "operator", cwd=tmp_path, absent=("torch",))
+    assert (finished.code, finished.out) == (2, "")
+    assert finished.err.startswith("FAILED  torch is not installed; install it with: pip install 'fade-deploy[export]'")
