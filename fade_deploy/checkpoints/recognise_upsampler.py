@@ -65,7 +65,7 @@ def upsampler_in(slot: str, weights: WeightShapes, recipe: Recipe) -> dict[str, 
     first = one_line(next(key for key in weights.shapes if key.startswith(f"{slot}.")))
     raise CheckpointError(
         f"{weights.path} has an upsampler that is not supported: '{first}'; expected one of the family (FADE, "
-        "FADE-Lite, CARAFE, IndexNet, A2U, SAPA, the paper's ablations) or none (bilinear): give a checkpoint with one of these"
+        "FADE-Lite, CARAFE, IndexNet, A2U, SAPA, the ablations) or none (bilinear): give a checkpoint with one of these"
     )
 
 

@@ -245,9 +245,9 @@ def _turn(angle: float) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    # Chosen for its looks: each kind but the veil stands alone, where a reader can see it.
+    # Chosen for its looks, prediction included: see the README for what goes wrong in others.
     example = compose(
-        np.random.default_rng(2_000_006),
+        np.random.default_rng(2_000_108),
         photographs(HELD_OUT),
         288,
         384,

@@ -35,7 +35,7 @@ HELD_OUT_SEED = 1_000_000  # far from any training seed; the held-out photograph
 class Schedule:
     """How long to train, on what sizes; TIP: more steps help both networks."""
 
-    steps: int = 2000
+    steps: int = 4000
     batch: int = 4
     crop: int = 96  # pixels, a multiple of 16
     rate: float = 6e-3  # highest learning rate

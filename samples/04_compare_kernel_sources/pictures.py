@@ -15,7 +15,7 @@ from fade_deploy.models.segnet import SegNet
 
 __all__ = ["Strip", "gate_maps", "gradient_map", "save_maps", "save_strips", "scaled"]
 
-_HEADING = 14  # pixels above a row of tiles
+_HEADING = 26  # pixels above the tiles, two lines
 _GAP = 2
 _FOLLOWED = 20  # held-out pictures over the training
 _SNAPSHOTS = 8
@@ -83,8 +83,8 @@ def save_maps(path: Path, task: Task, models: Mapping[str, SegNet], shown: Seque
     ranges = [[f"{gate.min():.2f}..{gate.max():.2f}" for gate in gates[which]] for which in shown]
     print(f"  gates, coarsest first, from 0 (decoder) to 1 (encoder): {'; '.join(', '.join(r) for r in ranges)}")
     stages = len(gates[shown[0]])
-    headings = ["picture", "truth", *models, *(f"gate 1/{2 ** (stages - i)}" for i in range(stages)), *models]
-    headings[-len(models) :] = [f"grad. {source}" for source in models]
+    headings = ["picture", "truth", *models, *(f"gate\n1/{2 ** (stages - i)}" for i in range(stages))]
+    headings += [f"gradient\n{source}" for source in models]
     rows = []
     for which in shown:
         image = task.held_out.images[which]
@@ -105,7 +105,7 @@ def save_strips(path: Path, task: Task, strips: Mapping[str, Strip]) -> None:
             edge, area = np.mean([_correlations(*pair) for pair in zip(maps, task.held_out.truths, strict=False)], 0)
             print(f"  {name} after {done} steps: |correlation| with edges {edge:.2f}, with areas {area:.2f}")
     steps = [f"{done} steps" for done in next(iter(strips.values())).maps]
-    _save_sheet(path, ["CARAFE, FADE", "truth", *steps], rows, task.tile)
+    _save_sheet(path, ["\nand ".join(strips), "truth", *steps], rows, task.tile)
 
 
 def _correlations(values: np.ndarray, labels: Tensor) -> tuple[float, float]:

@@ -55,7 +55,7 @@ def reconstruction(*, seed: int, quick: bool) -> Task:
         loss=F.mse_loss,
         scores=_picture_scores,
         paint=lambda picture: np.round(255 * picture[0].clip(0, 1).numpy()).astype(np.uint8),
-        tile=64,
+        tile=96,
     )
 
 
