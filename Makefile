@@ -3,22 +3,26 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-SAMPLE := samples/01_train_shapes
+SHAPES := samples/01_train_shapes
+MATTING := samples/02_train_matting
 DEMO := out/demo
 
 .PHONY: demo test test-full lint types check clean
 
-## make demo: install, export the shipped checkpoint, verify it, run it on a picture
+## make demo: install, export both shipped checkpoints, verify them, run each on a picture
 demo: $(VENV)/.runtime
 	@mkdir -p $(DEMO)
-	$(BIN)/fade-export $(SAMPLE)/shapes_fade.pth --format onnx -o $(DEMO)/model.onnx --force
-	@$(BIN)/python -c "from PIL import Image; Image.open('$(SAMPLE)/scene.jpg').save('$(DEMO)/input.png')"
+	$(BIN)/fade-export $(SHAPES)/shapes_fade.pth --format onnx -o $(DEMO)/model.onnx --force
+	@$(BIN)/python -c "from PIL import Image; Image.open('$(SHAPES)/scene.jpg').save('$(DEMO)/input.png')"
 	$(BIN)/fade-predict $(DEMO)/model.onnx $(DEMO)/input.png --overlay -o $(DEMO)/overlay.png --force
+	$(BIN)/fade-export $(MATTING)/matting_fade.pth --format onnx -o $(DEMO)/matting.onnx --verify quick --force
+	$(BIN)/fade-predict $(DEMO)/matting.onnx $(MATTING)/scene.jpg --trimap $(MATTING)/trimap.png \
+	  --background seagreen -o $(DEMO)/cutout.png --force
 	@echo
-	@echo "Made $(DEMO)/: model.onnx, model.json (the manifest), input.png, overlay.png. Next:"
+	@echo "Made $(DEMO)/: model.onnx, matting.onnx, their manifests (.json), input.png, overlay.png, cutout.png. Next:"
 	@echo "  $(BIN)/fade-inspect $(DEMO)/model.onnx"
 	@echo "  $(BIN)/fade-predict $(DEMO)/model.onnx YOUR_PICTURE.jpg --overlay -o overlay.png"
-	@echo "  $(BIN)/fade-export YOUR_SEGFORMER_FADE.pth --format onnx"
+	@echo "  $(BIN)/fade-export YOUR_FADE_CHECKPOINT.pth --format onnx"
 
 ## make test: everything but the slow tests, on two processes of one thread each
 test: $(VENV)/.tests

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from fade_deploy.api.inspect import inspect
     from fade_deploy.api.options import ExportOptions
     from fade_deploy.api.predict import Prediction, predict
+    from fade_deploy.api.tables import paper_table
     from fade_deploy.api.verified_file import ExportResult
+    from fade_deploy.ops.registry import UPSAMPLERS, build_upsampler
     from fade_deploy.ops.swap import Swapped, swap_upsamplers
     from fade_deploy.ops.swap_carafe import carafe_replaced
     from fade_deploy.serve.matting_predictor import MattingPredictor
@@ -33,11 +35,14 @@ __all__ = [
     "Prediction",
     "Predictor",
     "Swapped",
+    "UPSAMPLERS",
     "__version__",
+    "build_upsampler",
     "carafe_replaced",
     "export",
     "export_module",
     "inspect",
+    "paper_table",
     "predict",
     "swap_upsamplers",
 ]
@@ -52,6 +57,9 @@ _LAZY = {
     "predict": "fade_deploy.api.predict",
     "Predictor": "fade_deploy.serve.predictor",
     "MattingPredictor": "fade_deploy.serve.matting_predictor",
+    "paper_table": "fade_deploy.api.tables",
+    "UPSAMPLERS": "fade_deploy.ops.registry",
+    "build_upsampler": "fade_deploy.ops.registry",
     "Swapped": "fade_deploy.ops.swap",
     "swap_upsamplers": "fade_deploy.ops.swap",
     "carafe_replaced": "fade_deploy.ops.swap_carafe",

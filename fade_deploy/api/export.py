@@ -67,7 +67,7 @@ def export(
 
     start = time.perf_counter()
     graph = _graph(deployed.for_export(), options)
-    logger.info("export: a graph of %d nodes (%.1f s)", len(graph.graph), time.perf_counter() - start)
+    logger.info("export: opset %d, %d nodes (%.1f s)", options.opset, len(graph.graph), time.perf_counter() - start)
     return publish_verified(
         graph,
         facts,

@@ -82,7 +82,7 @@ def export_module(
     )
     with _naming_the_module(module):
         graph = onnx_from_model(module, _resized(inputs, axes, traced) if sizes else inputs, options)
-    logger.info("export: a graph of %d nodes (%.1f s)", len(graph.graph), time.perf_counter() - start)
+    logger.info("export: opset %d, %d nodes (%.1f s)", opset, len(graph.graph), time.perf_counter() - start)
 
     def eager(**tensors: Tensor) -> dict[str, Tensor]:
         try:

@@ -87,12 +87,9 @@ def publish_verified(
         manifest_facts: What only the manifest says: ``verification`` and ``reproduce``.
         notes: For the result.
     """
-    start = time.perf_counter()
     graph.metadata_props[contract.METADATA_KEY] = json.dumps(facts, sort_keys=True, ensure_ascii=False)
     data = ir.serde.serialize_model(graph).SerializeToString(deterministic=True)
     onnx.checker.check_model(data, full_check=True)
-    logger.info("check: opset %d, %.1f MB (%.1f s)", facts["opset"], len(data) / 1e6, time.perf_counter() - start)
-
     with artefact.staged(asked, data) as staged:
         agreements = _verify(staged, eager, outputs, inputs, bound)
         passed = all(agreement.passed for agreement in agreements)

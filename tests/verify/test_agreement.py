@@ -71,7 +71,7 @@ def changed(**pixels: float) -> NDArray[np.float32]:
 def test_equal_outputs_agree_with_every_number_by_hand() -> None:
     agreement = compared(PIXELS)
     assert agreement == Agreement(
-        outputs=["out"],
+        output="out",
         shape="1x4x16",
         source="by hand",
         passed=True,
