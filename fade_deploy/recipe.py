@@ -69,6 +69,7 @@ class Recipe:
     quick: tuple[Shape, ...]  # shapes of `--verify quick`
     full: tuple[Shape, ...]  # shapes of `--verify full`
     upsampler: str = ""  # of fade_deploy.ops.registry; empty: the weights tell
+    kernel_size: int = 0  # of SAPA, whose weights don't hold it; 0: as published
     high_to_low: str = ""  # "exact" or "scrambled"; empty: not stated
     # Segmentation only.
     classes: tuple[str, ...] = ()
@@ -213,6 +214,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "quick": _shapes,
     "full": _shapes,
     "upsampler": str,
+    "kernel_size": _whole,
     "high_to_low": str,
     "classes": _texts,
     "heads": lambda value: tuple(_whole(x) for x in _entries(value)),

@@ -14,7 +14,7 @@ from fade_deploy.api.manifest import facts_of
 from fade_deploy.api.options import ExportOptions, reproducing_command
 from fade_deploy.api.verified_file import Eager, ExportResult, check_target, publish_verified
 from fade_deploy.checkpoints.checkpoint import read_checkpoint
-from fade_deploy.checkpoints.recognise import model_from_checkpoint, recipe_for
+from fade_deploy.checkpoints.recognise import assumptions, model_from_checkpoint, recipe_for
 from fade_deploy.contract import Head
 from fade_deploy.errors import ExportError, RecipeError
 from fade_deploy.graph.onnx_from_model import GraphOptions, onnx_from_model
@@ -80,7 +80,7 @@ def export(
             "verification": "full" if options.full_verification else "quick",
             "reproduce": reproducing_command(source, target, options),
         },
-        notes=read.notes,
+        notes=(*read.notes, *assumptions(model, read, recipe)),
     )
 
 

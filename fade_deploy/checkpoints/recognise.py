@@ -9,17 +9,18 @@ from fade_deploy.checkpoints.checkpoint import Checkpoint
 from fade_deploy.checkpoints.recognise_backbone import backbone_name
 from fade_deploy.checkpoints.recognise_matting import encoder_name, matting_config
 from fade_deploy.checkpoints.recognise_segformer import segformer_config
+from fade_deploy.checkpoints.recognise_upsampler import PUBLISHED_SAPA_KERNEL_SIZE
 from fade_deploy.checkpoints.safe_load import one_line
 from fade_deploy.checkpoints.unsupported import MATTING_MARK, refuse_unsupported
 from fade_deploy.checkpoints.weight_shapes import DEFAULT_RECIPES, WeightShapes, state_it
 from fade_deploy.contract import Task
 from fade_deploy.errors import CheckpointError, RecipeError
-from fade_deploy.models.a2u_matting import A2UMatting
+from fade_deploy.models.a2u_matting import A2UMatting, A2UMattingConfig
 from fade_deploy.models.segformer import SegFormer
 from fade_deploy.ops.fade import low_to_high_key
 from fade_deploy.recipe import Recipe, list_recipes, load_recipe
 
-__all__ = ["backbone_of", "class_names", "model_from_checkpoint", "recipe_for"]
+__all__ = ["assumptions", "backbone_of", "class_names", "model_from_checkpoint", "recipe_for"]
 
 _FIRST_FEW = 3  # keys of each kind that an error lists
 
@@ -34,22 +35,36 @@ def model_from_checkpoint(checkpoint: Checkpoint, recipe: Recipe) -> SegFormer |
     task = _task(checkpoint)
     if recipe.task is not task:
         raise RecipeError(
-            f"recipe '{recipe.name}' is for {recipe.task}, but {checkpoint.path} is a {task} model: leave --recipe "
-            f'out, or start yours with extends = "{DEFAULT_RECIPES[task]}"'
+            f"recipe '{recipe.name}' is for {recipe.task}, but {checkpoint.path} is a {task} model: give --recipe "
+            f'{DEFAULT_RECIPES[task]}, or start yours with extends = "{DEFAULT_RECIPES[task]}"'
         )
     shapes = WeightShapes(checkpoint)
-    with torch.device("meta"):  # no memory and no initial values: the checkpoint's are the first
-        model: SegFormer | A2UMatting
-        if task is Task.MATTING:
-            model = A2UMatting(matting_config(shapes, recipe))
-        else:
-            model = SegFormer(segformer_config(shapes, recipe))
+    model: SegFormer | A2UMatting
+    config = matting_config(shapes, recipe) if task is Task.MATTING else segformer_config(shapes, recipe)
+    try:
+        with torch.device("meta"):  # no memory and no initial values: the checkpoint's are the first
+            model = A2UMatting(config) if isinstance(config, A2UMattingConfig) else SegFormer(config)
+    except (ValueError, RuntimeError) as error:  # widths that a layer can't have
+        raise CheckpointError(
+            f"{checkpoint.path}: no model has these shapes ({one_line(error)}): give an unchanged checkpoint"
+        ) from error
     weights = {low_to_high_key(key): tensor.clone() for key, tensor in checkpoint.state_dict.items()}
     expected = {key: value for key, value in model.state_dict().items() if not key.endswith("num_batches_tracked")}
     _check_keys(checkpoint, model, weights, expected)
     counters = {key: torch.tensor(0) for key in model.state_dict().keys() - expected.keys()}
     model.load_state_dict({**weights, **counters}, strict=True, assign=True)
     return model.eval()
+
+
+def assumptions(model: SegFormer | A2UMatting, checkpoint: Checkpoint, recipe: Recipe) -> tuple[str, ...]:
+    """What nobody stated and the published form decided, one sentence each."""
+    is_stated = "kernel_size" in checkpoint.facts or recipe.kernel_size
+    if not model.config.upsampler.startswith("sapa") or is_stated:
+        return ()
+    return (
+        f"SAPA's weights don't hold the kernel size: taken as published, {PUBLISHED_SAPA_KERNEL_SIZE}; if it is "
+        f"another, state kernel_size under [model] {state_it(recipe.task)}",
+    )
 
 
 def backbone_of(model: SegFormer | A2UMatting) -> str:

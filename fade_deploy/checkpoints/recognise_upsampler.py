@@ -12,11 +12,15 @@ from fade_deploy.errors import CheckpointError, RecipeError
 from fade_deploy.ops.registry import BILINEAR
 from fade_deploy.recipe import Recipe
 
-__all__ = ["upsampler_in"]
+__all__ = ["PUBLISHED_SAPA_KERNEL_SIZE", "upsampler_in"]
+
+PUBLISHED_SAPA_KERNEL_SIZE = 5
+_SAPA = ("gate.weight", "q.weight")  # what tells the family, below
 
 _ENCODER, _DECODER, _MIXER = (
     f"ker_generator.{name}.weight" for name in ("compressor_en", "compressor_de", "content_encoder")
 )
+_INDEX_INNER = "index_net.indexnet1.3.weight"
 # A key that only these upsamplers have -> them; the first row that fits counts. The first of several is meant unless
 # another is stated: they share every name and shape. Then: where K*K (times 4 for CARAFE and A2U, which predict a
 # kernel a sub-pixel) and the compressed width stand, if they can be chosen.
@@ -24,7 +28,7 @@ _FAMILY: tuple[tuple[str, tuple[str, ...], tuple[str, int] | None, str | None], 
     (_ENCODER, ("encoder_only",), (_MIXER, 1), _ENCODER),
     ("ker_generator.compressor.weight", ("naive",), (_MIXER, 1), "ker_generator.compressor.weight"),
     ("channel_compressor.weight", ("carafe",), ("content_encoder.weight", 4), "channel_compressor.weight"),
-    ("index_net.indexnet1.3.weight", ("indexnet_context",), None, "index_net.indexnet1.0.weight"),
+    (_INDEX_INNER, ("indexnet_context",), None, None),
     ("index_net.indexnet1.0.weight", ("indexnet",), None, None),
     ("kernel_gen.bconv_UP.1.weight", ("a2u",), ("kernel_gen.bconv_UP.1.weight", 4), None),
     ("gate.weight", ("sapa_gate",), None, "k.weight"),
@@ -58,9 +62,14 @@ def upsampler_in(slot: str, weights: WeightShapes, recipe: Recipe) -> dict[str, 
             names = names[1:] if read == 2 * channels else names[:1]
         found: dict[str, Any] = {"upsampler": _one_of(names, stated, weights, recipe)}
         if taps is not None:
-            found["kernel_size"] = _kernel_size(weights.first(f"{slot}.{taps[0]}"), weights, kernels=taps[1])
+            found["kernel_size"] = _kernel_size(weights.first_size(f"{slot}.{taps[0]}"), weights, kernels=taps[1])
+        elif mark in _SAPA:
+            found["kernel_size"] = _stated_kernel_size(weights, recipe)
+        if mark == _INDEX_INNER:  # as wide inside as the slot, whatever that is, or of a width of its own
+            channels, inner, *_ = weights.of(f"{slot}.{mark}", 4)
+            return {**found, "compressed": None if inner == channels else inner}
         if width is not None:
-            found["compressed"] = weights.first(f"{slot}.{width}")
+            found["compressed"] = weights.first_size(f"{slot}.{width}")
         return found
     first = one_line(next(key for key in weights.shapes if key.startswith(f"{slot}.")))
     raise CheckpointError(
@@ -76,7 +85,7 @@ def _fade(slot: str, stated: str, weights: WeightShapes, recipe: Recipe) -> dict
     kernel_size = _kernel_size(taps, weights)
     has_gate = f"{slot}.gate_generator.conv.weight" in weights.shapes
     is_lite = per_group == 1 and compressed == taps > 1
-    layout = _layout(weights, recipe)
+    layout = "scrambled" if stated == "fade_scrambled" else _layout(weights, recipe)
     if (is_lite and not has_gate) or (layout == "scrambled" and (is_lite or not has_gate)):
         kind = "FADE-Lite" if is_lite else "the semi-shift convolution"
         kind += f" {'with' if has_gate else 'without'} a gate{' and scrambled' if layout == 'scrambled' else ''}"
@@ -107,6 +116,22 @@ def _kernel_size(channels: int, weights: WeightShapes, *, kernels: int = 1) -> i
             f"{f'{kernels}*' if kernels > 1 else ''}K*K with K in {KERNEL_SIZES}: train with one of these kernel sizes"
         )
     return kernel_size
+
+
+def _stated_kernel_size(weights: WeightShapes, recipe: Recipe) -> int:
+    """K of SAPA, whose weights don't hold it: as stated, else as published."""
+    fact = weights.facts.get("kernel_size", 0)
+    if fact not in (0, *KERNEL_SIZES) or recipe.kernel_size not in (0, *KERNEL_SIZES):
+        raise CheckpointError(
+            f"{weights.path}: kernel_size is stated as {one_line(fact or recipe.kernel_size)}, expected one of "
+            f"{KERNEL_SIZES}: mend meta['fade_deploy'], or the recipe"
+        )
+    if fact and recipe.kernel_size not in (0, fact):
+        raise RecipeError(
+            f"recipe '{recipe.name}' has kernel_size = {recipe.kernel_size}, but {weights.path} says {fact}: leave it "
+            "out of the recipe"
+        )
+    return int(fact or recipe.kernel_size or PUBLISHED_SAPA_KERNEL_SIZE)
 
 
 def _stated(weights: WeightShapes, recipe: Recipe) -> str:

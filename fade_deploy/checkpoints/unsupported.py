@@ -18,7 +18,7 @@ _NAMES = (
 # pattern of any key -> (what the file is, the remedy); the first that fits. Each is a family with a known key scheme.
 _FAMILIES = (
     (
-        r"(bilinear\d|layer\d_1\.bilinear|decoder_layer\d\.(bilinear|up\.(kernel|mask)\w*))\..+",
+        r"(bilinear\d|layer\d_1\.bilinear)\..+",
         "holds the original A2U matting with learned downsampling, which is not supported",
         "give a checkpoint of FADE's variant of it (max pooling, decoder_layer4.up.*)",
     ),

@@ -43,8 +43,8 @@ class WeightShapes:
             )
         if len(shape) != dimensions or min(shape) < 1:
             raise CheckpointError(
-                f"{self.path}: key '{key}' has the shape {list(shape)}, expected {dimensions} dimensions: give an "
-                "unchanged checkpoint"
+                f"{self.path}: key '{key}' has the shape {list(shape)}, expected {dimensions} dimensions, none of "
+                "them 0: give an unchanged checkpoint"
             )
         return shape
 
@@ -56,7 +56,7 @@ class WeightShapes:
             )
         return over // under
 
-    def first(self, key: str) -> int:
+    def first_size(self, key: str) -> int:
         """The first size of a weight of any number of dimensions."""
         shape = self.shapes.get(key, ())
         return self.of(key, len(shape) or 1)[0]
@@ -64,9 +64,9 @@ class WeightShapes:
     def count(self, prefix: str, *, start: int) -> int:
         """How many numbers follow ``prefix`` in the keys; they count from ``start`` without gaps."""
         found = {key.removeprefix(prefix).partition(".")[0] for key in self.shapes if key.startswith(prefix)}
-        if found != {str(i) for i in range(start, start + len(found))}:
+        if not found or found != {str(i) for i in range(start, start + len(found))}:
             raise CheckpointError(
-                f"{self.path}: the blocks {prefix}* are not numbered from {start} without gaps; expected every weight "
-                "of the model: save it whole"
+                f"{self.path}: the blocks {prefix}* are missing, or not numbered from {start} without gaps; expected "
+                "every weight of the model: save it whole"
             )
         return len(found)

@@ -13,7 +13,13 @@ import torch
 from torch import Tensor
 
 from fade_deploy.checkpoints.checkpoint import Checkpoint, read_checkpoint
-from fade_deploy.checkpoints.recognise import backbone_of, class_names, model_from_checkpoint, recipe_for
+from fade_deploy.checkpoints.recognise import (
+    assumptions,
+    backbone_of,
+    class_names,
+    model_from_checkpoint,
+    recipe_for,
+)
 from fade_deploy.checkpoints.recognise_backbone import backbone_name
 from fade_deploy.checkpoints.recognise_matting import matting_config
 from fade_deploy.checkpoints.recognise_segformer import segformer_config
@@ -39,11 +45,11 @@ PUBLISHED: dict[str, dict[str, int]] = {
         name: {"kernel_size": 5, "compressed": 64} for name in ("fade", "fade_scrambled", "semishift", "skip", "carafe")
     },
     **{name: {"kernel_size": 5, "compressed": 64} for name in ("encoder_only", "naive")},
-    **{name: {"compressed": 32} for name in ("sapa", "sapa_gate", "sapa_concat")},
+    **{name: {"kernel_size": 5, "compressed": 32} for name in ("sapa", "sapa_gate", "sapa_concat")},
     "fade_lite": {"kernel_size": 5},
     "a2u": {"kernel_size": 3},
     "indexnet": {},
-    "indexnet_context": {"compressed": 32},
+    "indexnet_context": {},  # as wide inside as the slot
     "bilinear": {},
 }
 
@@ -132,6 +138,8 @@ def test_an_upsampler_that_shares_its_names_with_another_is_stated() -> None:
     assert segformer_config(WeightShapes(checkpoint(given)), TOLD) == tiny("semishift")
     assert segformer_config(WeightShapes(checkpoint(given, {"upsampler": "skip"})), TOLD) == tiny("skip")
     assert segformer_config(WeightShapes(checkpoint(given)), replace(TOLD, upsampler="skip")) == tiny("skip")
+    scrambled = replace(TOLD, upsampler="fade_scrambled")
+    assert segformer_config(WeightShapes(checkpoint(shapes_of(tiny()))), scrambled) == tiny("fade_scrambled")
 
 
 def test_a_stated_upsampler_that_the_weights_are_not_is_refused() -> None:
@@ -153,10 +161,40 @@ def matting_weights(config: A2UMattingConfig) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("upsampler", [name for name in PUBLISHED if name not in ("skip", "fade_scrambled")])
 def test_a_released_matting_network_needs_no_statement(upsampler: str) -> None:
-    # IndexNet's inner width is that of the slot: 256 in the first.
-    told = {**PUBLISHED[upsampler], **({"compressed": 256} if upsampler == "indexnet_context" else {})}
     read = checkpoint(matting_weights(A2UMattingConfig(upsampler=upsampler)))
-    assert matting_config(WeightShapes(read), MATTING) == A2UMattingConfig(upsampler=upsampler, **told)
+    expected = A2UMattingConfig(upsampler=upsampler, **PUBLISHED[upsampler])
+    assert matting_config(WeightShapes(read), MATTING) == expected
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("upsampler", PUBLISHED)
+def test_every_upsampler_in_matting_is_loaded_and_computes_the_same(upsampler: str) -> None:
+    torch.manual_seed(0)
+    model = A2UMatting(A2UMattingConfig(widths=(32, 32, 32, 64), blocks=(1, 1, 1), last_width=4, upsampler=upsampler))
+    facts = {"skip": {"upsampler": "skip"}, "fade_scrambled": {"high_to_low": "scrambled"}}.get(upsampler, {})
+    weights = {key: value for key, value in model.state_dict().items() if not key.endswith("num_batches_tracked")}
+    read = checkpoint(weights, facts)
+    loaded = model_from_checkpoint(read, recipe_for(read, ""))
+    assert loaded.config.upsampler == upsampler
+    x = torch.randn(1, 4, 32, 48)
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(x), model.eval()(x), rtol=0, atol=0)
+
+
+def test_the_kernel_size_of_sapa_is_stated_or_as_published_with_a_note() -> None:
+    given = checkpoint(shapes_of(tiny("sapa", kernel_size=3)))
+    assert segformer_config(WeightShapes(given), TOLD).kernel_size == 5
+    model = SegFormer(tiny("sapa"))
+    assert "SAPA's weights don't hold the kernel size: taken as published, 5" in assumptions(model, given, TOLD)[0]
+    by_recipe = replace(TOLD, kernel_size=3)
+    by_fact = replace(given, facts={"kernel_size": 3})
+    assert segformer_config(WeightShapes(given), by_recipe).kernel_size == 3
+    assert segformer_config(WeightShapes(by_fact), TOLD).kernel_size == 3
+    assert assumptions(model, given, by_recipe) == assumptions(model, by_fact, TOLD) == ()
+    assert assumptions(SegFormer(tiny("fade")), given, TOLD) == ()
+    assert "has kernel_size = 5, but given.pth says 3" in refusal(by_fact, replace(TOLD, kernel_size=5), RecipeError)
+    for wrong in (4, "3", (3,), -5):
+        assert "kernel_size is stated as" in refusal(replace(given, facts={"kernel_size": wrong}))
 
 
 def test_another_matting_network_is_read_from_its_shapes() -> None:
@@ -170,6 +208,13 @@ def test_another_matting_network_is_read_from_its_shapes() -> None:
     assert backbone_of(A2UMatting(A2UMattingConfig())) == "resnet34"
 
 
+@pytest.mark.parametrize("stage", ["layer1", "layer2_2", "layer3_2"])
+def test_a_matting_network_without_a_whole_stage_is_refused(stage: str) -> None:
+    weights = matting_weights(A2UMattingConfig())
+    given = {key: value for key, value in weights.items() if not key.startswith(f"{stage}.")}
+    assert "save it whole" in refusal(checkpoint(given), MATTING)
+
+
 def _real(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: torch.zeros(value.shape) for key, value in weights.items()}
 
@@ -177,7 +222,7 @@ def _real(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 def test_a_recipe_for_the_other_task_is_refused() -> None:
     given = checkpoint(matting_weights(A2UMattingConfig()))
     assert "recipe 'told' is for segmentation, but given.pth is a matting model" in refusal(given, TOLD, RecipeError)
-    assert "is for matting" in refusal(checkpoint(shapes_of(tiny())), MATTING, RecipeError)
+    assert "give --recipe segformer, or start yours" in refusal(checkpoint(shapes_of(tiny())), MATTING, RecipeError)
 
 
 @pytest.mark.parametrize(
@@ -185,6 +230,12 @@ def test_a_recipe_for_the_other_task_is_refused() -> None:
     [
         ("layer1.block1.convs.conv1.weight", (4, 4, 3, 3), "layer0 and layer1 have the widths 8 and 4"),
         ("layer1.block9.convs.conv1.weight", (8, 8, 3, 3), "not numbered from 1 without gaps"),
+        (
+            "decoder_layer4.up.kernel_gen.bconv_UP.1.weight",
+            (4, 24, 1, 1),
+            "no model has these shapes (kernel_",
+        ),
+        ("decoder_layer4.up.kernel_gen.bconv_UP.1.weight", (36, 24, 1, 1), "no model has these shapes ("),
         ("layer2_1.bilinear.conv.weight", (8,), "original A2U matting with learned downsampling"),
         (
             "short0.0.weight",
