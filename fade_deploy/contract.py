@@ -20,6 +20,7 @@ __all__ = [
     "OPERATORS",
     "REASSEMBLE",
     "SCALES",
+    "UNKNOWN",
     "UPSAMPLE",
     "VERSION",
     "Head",
@@ -117,6 +118,7 @@ OPERATORS = (REASSEMBLE, UPSAMPLE, ACCUMULATE)
 # --- the exported file -----------------------------------------------------------------------------------------
 
 METADATA_KEY = "fade_deploy"  # the one metadata entry of an exported file; its value is a JSON object
+UNKNOWN = 128  # a trimap's level where the model decides; 0 is background, 255 foreground
 
 
 class Head(StrEnum):

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from fade_deploy import artefact
-from fade_deploy.contract import Task
+from fade_deploy.contract import UNKNOWN, Task
 from fade_deploy.errors import InputError, OutputError
 from fade_deploy.serve.deployed_file import DeployedFile
 from fade_deploy.serve.matting_pictures import alpha_picture, cutout_picture, read_background, read_trimap
-from fade_deploy.serve.matting_predictor import UNKNOWN, MattingPredictor
+from fade_deploy.serve.matting_predictor import MattingPredictor
 from fade_deploy.serve.pictures import label_picture, overlay_picture, palette_for, png_bytes, read_picture
 from fade_deploy.serve.predictor import Predictor
 

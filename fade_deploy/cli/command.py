@@ -120,9 +120,9 @@ def _tell(outcome: Outcome, start: float) -> None:
     else:
         console = Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False, markup=False, emoji=False)
         for table in outcome.tables:
-            console.print(table)
+            console.print(_shown_table(table))
         for line in outcome.lines:
-            console.print(line, soft_wrap=True)
+            console.print(_shown(line), soft_wrap=True)
     verdict = "PASSED" if outcome.passed else "FAILED"
     _last_line(verdict, outcome.artefact, outcome.detail, time.perf_counter() - start, error=as_json)
 
@@ -136,14 +136,28 @@ def _refuse(message: str, start: float) -> None:
 
 def _print_json(document: dict[str, Any]) -> None:
     is_unicode = sys.stdout.encoding.lower().startswith("utf")
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=not is_unicode) + "\n")
+    text = json.dumps(document, indent=2, ensure_ascii=not is_unicode)
+    # json leaves the control characters above ASCII as they are, and some terminals obey those too.
+    sys.stdout.write("\n".join(_shown(line) for line in text.split("\n")) + "\n")
     sys.stdout.flush()
 
 
 def _last_line(verdict: str, artefact: str, detail: str, seconds: float, *, error: bool) -> None:
     stream = sys.stderr if error else sys.stdout
-    stream.write("  ".join(part for part in (verdict, artefact, detail, f"({seconds:.1f} s)") if part) + "\n")
+    stream.write(_shown("  ".join(part for part in (verdict, artefact, detail, f"({seconds:.1f} s)") if part)) + "\n")
     stream.flush()
+
+
+def _shown_table(table: Table) -> Table:
+    shown = Table(*(column.copy() for column in table.columns), title=table.title)
+    for cells in zip(*(column.cells for column in table.columns), strict=True):
+        shown.add_row(*(_shown(str(cell)) for cell in cells))
+    return shown
+
+
+def _shown(text: str) -> str:
+    """Text on one line without control characters: a name from a file may hold what a terminal would obey."""
+    return "".join(letter if letter.isprintable() else json.dumps(letter)[1:-1] for letter in text)
 
 
 @contextmanager
@@ -185,6 +199,6 @@ class _LiveLine(logging.Handler):
         self.status = status
 
     def emit(self, record: logging.LogRecord) -> None:
-        message = record.getMessage()
+        message = _shown(record.getMessage())
         self.console.print(message)
         self.status.update(_NEXT_STAGE.get(message.partition(":")[0], "working"))

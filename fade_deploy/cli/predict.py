@@ -23,7 +23,10 @@ def predict(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="PNG to write.", show_default="PICTURE's stem, .labels.png or .alpha.png, here"
+            "--output",
+            "-o",
+            help="PNG to write.",
+            show_default="PICTURE's stem, here, with .labels.png, .overlay.png, .alpha.png or .cutout.png",
         ),
     ] = None,
     overlay: Annotated[

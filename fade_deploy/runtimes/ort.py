@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +17,18 @@ from fade_deploy.errors import InputError, MissingDependency
 from fade_deploy.optional import require
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnxruntime
+    from numpy.typing import NDArray
 
-__all__ = ["deployed_metadata", "ort_version", "session_from_onnx"]
+__all__ = ["LARGEST_SIDE", "deployed_metadata", "ort_version", "output_of", "session_from_onnx"]
 
-_LARGEST_COUNT = 65_536  # pixels of a side: what is larger would only exhaust the memory
+LARGEST_SIDE = 65_536  # pixels: what is larger would only exhaust the memory
+_MOST_CLASSES = 65_536  # labels have 16 bits
+# Of a mean and a std, upwards and downwards: whatever picture they normalise stays finite in float32, whose range ends
+# at 3e38, and no std becomes 0 there.
+_LARGEST_LEVEL = 1e15
+_OWN_MODULE = "module"  # what fade_deploy.export_module writes as the task
 _QUIET = 4  # "fatal": onnxruntime raises what it would log as an error, so lower levels only say it twice
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu")  # both fill the folder `onnxruntime` of site-packages
 
@@ -62,6 +68,40 @@ def session_from_onnx(path: Path, *, threads: int = 0) -> onnxruntime.InferenceS
         raise InputError(_explain(path, str(error), version=ort.__version__)) from error
 
 
+def output_of(
+    session: onnxruntime.InferenceSession,
+    output: str,
+    inputs: Mapping[str, NDArray[Any]],
+    *,
+    name: str = "the file",
+) -> NDArray[np.generic] | object:
+    """Run the file and give back one output: an array, or what a foreign file returns instead.
+
+    Args:
+        session: From :func:`session_from_onnx`.
+        output: Its name.
+        inputs: By name, as the file declares them.
+        name: How an error calls the file, its path for instance.
+
+    Raises:
+        InputError: A node can't compute what it should.
+        MemoryError: There is less memory than it takes.
+    """
+    try:
+        value: object = session.run([output], dict(inputs))[0]
+    except MemoryError:
+        raise
+    except Exception as error:  # as while loading
+        message = " ".join(str(error).split())
+        if "Failed to allocate memory" in message:
+            raise MemoryError(message) from error
+        raise InputError(
+            f"{name} can't be run by onnxruntime {ort_version()} ({_reason(message)}), expected a file of fade-export: "
+            "export it again"
+        ) from error
+    return value
+
+
 def ort_version() -> str:
     """Version of the installed onnxruntime, of whichever package."""
     return str(require("onnxruntime", extra="ort-cpu").__version__)
@@ -85,6 +125,11 @@ def deployed_metadata(session: onnxruntime.InferenceSession, *, name: str = "the
         metadata = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{name} has metadata '{METADATA_KEY}' that is not JSON ({error}): {remedy}") from error
+    if isinstance(metadata, dict) and metadata.get("task") == _OWN_MODULE:
+        raise InputError(
+            f"{name} is a user's own module (fade_deploy.export_module), expected a model for segmentation or matting, "
+            "whose inputs are known here: run it with onnxruntime"
+        )
     if fault := _fault(metadata):
         raise InputError(f"{name} has metadata '{METADATA_KEY}' in which {fault}: {remedy}")
     head = Head(metadata["head"])
@@ -126,11 +171,16 @@ def _explain(path: Path, message: str, *, version: str) -> str:
         return f"{path} has ONNX IR version {found[1]}, onnxruntime {version} reads up to {found[2]}: {upgrade}"
     if found := re.search(r"Opset (\d+) is under development.* domain (\S+) is till opset (\d+)", message):
         return f"{path} has opset {found[1]} of {found[2]}, onnxruntime {version} knows up to {found[3]}: {upgrade}"
-    reason = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed:)?", "", message)
-    reason = re.sub(r"\S+\.(cc|h):\d+ .*?\) (?=[A-Z])", "", reason)  # where in its own source it was raised
     return (
-        f"{path} can't be loaded by onnxruntime {version} ({reason}), expected a file of fade-export: export it again"
+        f"{path} can't be loaded by onnxruntime {version} ({_reason(message)}), expected a file of fade-export: "
+        "export it again"
     )
+
+
+def _reason(message: str) -> str:
+    """What onnxruntime says on one line, without its codes and without where in its own source it was raised."""
+    reason = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed:)?", "", message)
+    return re.sub(r"\S+\.(cc|h):\d+ .*?\) (const )?(?=\w)", "", reason)
 
 
 def _fault(metadata: Any) -> str:
@@ -143,16 +193,20 @@ def _fault(metadata: Any) -> str:
     fields: list[tuple[str, Callable[[Any], bool], str]] = [
         ("head", lambda x: x in task.heads, f"one of {', '.join(task.heads)}"),
         ("embed_preprocess", lambda x: isinstance(x, bool), "true or false"),
-        ("mean", _is_triple, "three numbers"),
-        ("std", lambda x: _is_triple(x) and min(x) > 0, "three numbers above 0"),
-        ("size_multiple", _is_count, f"an integer from 1 to {_LARGEST_COUNT}"),
+        ("mean", _is_triple, f"three numbers from {-_LARGEST_LEVEL:.0e} to {_LARGEST_LEVEL:.0e}"),
+        (
+            "std",
+            lambda x: _is_triple(x) and min(x) >= 1 / _LARGEST_LEVEL,
+            f"three numbers from {1 / _LARGEST_LEVEL:.0e} to {_LARGEST_LEVEL:.0e}",
+        ),
+        ("size_multiple", _is_side, f"an integer from 1 to {LARGEST_SIDE}"),
     ]
     if task is Task.SEGMENTATION:
         fields += [
-            ("classes", lambda x: isinstance(x, list) and all(isinstance(name, str) for name in x), "a list of names"),
+            ("classes", _is_names, f"a list of 1 to {_MOST_CLASSES} names"),
             ("palette", _is_palette, "a list of [red, green, blue] in 0..255, which may be empty"),
-            ("short_side", _is_count, f"an integer from 1 to {_LARGEST_COUNT}"),
-            ("long_side", _is_count, f"an integer from 1 to {_LARGEST_COUNT}"),
+            ("short_side", _is_side, f"an integer from 1 to {LARGEST_SIDE}"),
+            ("long_side", _is_side, f"an integer from 1 to {LARGEST_SIDE}"),
         ]
     return next((fault for field in fields if (fault := _field_fault(metadata, *field))), "")
 
@@ -166,13 +220,20 @@ def _field_fault(metadata: dict[str, Any], key: str, is_good: Callable[[Any], bo
     return f"'{key}' is {given if len(given) < 60 else given[:57] + '...'}, expected {expected}"
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _LARGEST_COUNT
+def _is_side(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= LARGEST_SIDE
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, list) and 0 < len(value) <= _MOST_CLASSES and all(isinstance(name, str) for name in value)
 
 
 def _is_triple(value: Any) -> bool:
     numbers = isinstance(value, list) and len(value) == 3
-    return numbers and all(isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x) for x in value)
+    # NaN is not <= anything; an integer of any length can be compared, but not turned into a float.
+    return numbers and all(
+        isinstance(x, int | float) and not isinstance(x, bool) and abs(x) <= _LARGEST_LEVEL for x in value
+    )
 
 
 def _is_palette(value: Any) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,11 @@ from numpy.typing import NDArray
 
 from fade_deploy.contract import Head, Task
 from fade_deploy.errors import InputError
-from fade_deploy.runtimes.ort import deployed_metadata, session_from_onnx
+from fade_deploy.runtimes.ort import LARGEST_SIDE, deployed_metadata, output_of, session_from_onnx
 
 __all__ = ["DeployedFile", "check_picture"]
 
-_INPUTS = {Task.SEGMENTATION: ["image"], Task.MATTING: ["image", "trimap"]}
+_INPUTS = {Task.SEGMENTATION: {"image": 3}, Task.MATTING: {"image": 3, "trimap": 1}}  # with their channels
 _PREDICTORS = {Task.SEGMENTATION: "Predictor", Task.MATTING: "MattingPredictor"}
 
 
@@ -39,7 +41,8 @@ class DeployedFile:
             threads: Threads of onnxruntime; 0 leaves the number to it.
 
         Raises:
-            InputError: The file can't be loaded, is not of fade-export, or takes batches of a fixed size above 1.
+            InputError: The file can't be loaded, takes or returns something else than the files of fade-export, or
+                takes batches of a fixed size above 1.
             MissingDependency: onnxruntime is not installed.
         """
         self.name = str(path)
@@ -48,26 +51,20 @@ class DeployedFile:
         self.task = Task(self.metadata["task"])
         self.head = Head(self.metadata["head"])
         self.embed_preprocess: bool = self.metadata["embed_preprocess"]
-        inputs = {given.name: given.shape for given in self._session.get_inputs()}
-        if list(inputs) != _INPUTS[self.task]:
-            raise InputError(
-                f"{path} has the inputs {', '.join(inputs)}, expected {', '.join(_INPUTS[self.task])}: "
-                "export it again with fade-export"
+        inputs = self._session.get_inputs()
+        if [given.name for given in inputs] != list(_INPUTS[self.task]):
+            raise self._foreign(
+                f"has the inputs {', '.join(given.name for given in inputs)}", ", ".join(_INPUTS[self.task])
             )
-        for name, shape in inputs.items():
-            if len(shape) != 4:
-                raise InputError(
-                    f"{path} has an input '{name}' of {len(shape)} axes, expected 4: export it again with fade-export"
-                )
-        batch, *sides = inputs["image"]
-        if isinstance(batch, int) and batch != 1:
-            raise InputError(
-                f"{path} takes batches of {batch} pictures, expected 1 or any: export it with a batch of 1"
-            )
-        # onnxruntime gives the name of a dimension that is left open.
-        height, width = sides[:2] if self.embed_preprocess else sides[1:]
-        self.height: int | None = height if isinstance(height, int) else None
-        self.width: int | None = width if isinstance(width, int) else None
+        sides = [self._declared_sides(given) for given in inputs]
+        if sides.count(sides[0]) != len(sides):
+            raise self._foreign("has inputs of different sizes", "equal ones")
+        self.height: int | None = sides[0][0]
+        self.width: int | None = sides[0][1]
+        kind = "tensor(int64)" if self.head is Head.LABELS else "tensor(float)"
+        given = next(output for output in self._session.get_outputs() if output.name == self.head.output)
+        if given.type != kind:
+            raise self._foreign(f"has an output '{given.name}' of {given.type}", kind)
 
     def require(self, task: Task) -> None:
         """Refuse a model of another task.
@@ -90,10 +87,94 @@ class DeployedFile:
         return np.ascontiguousarray(((picture - mean) / std).transpose(2, 0, 1)[None])
 
     def run(self, **inputs: NDArray[Any]) -> NDArray[Any]:
-        """The output for one picture, without its batch axis."""
-        (output,) = self._session.run([self.head.output], inputs)
+        """The output for one picture, without its batch axis.
+
+        Raises:
+            InputError: The file can't compute it, or returns another shape than its head has, numbers that are not
+                finite, or labels without a class.
+        """
+        output = output_of(self._session, self.head.output, inputs, name=self.name)
+        expected = self._output_shape(*self._sides(inputs["image"].shape))
+        if not isinstance(output, np.ndarray) or not _fits(output.shape, expected):
+            shape = list(output.shape) if isinstance(output, np.ndarray) else "no array"
+            wanted = ", ".join(str(size or "any") for size in expected)
+            raise self._foreign(f"returned {shape} as '{self.head.output}'", f"[{wanted}]")
+        if self.head is Head.LABELS:
+            classes = len(self.metadata["classes"])
+            if output.min() < 0 or output.max() >= classes:
+                raise self._foreign(f"returned labels from {output.min()} to {output.max()}", f"0 to {classes - 1}")
+        elif not np.isfinite(output).all():
+            raise InputError(
+                f"{self.name} returned NaN or infinity for this picture, expected numbers: export it again from "
+                "weights of before the training diverged"
+            )
         result: NDArray[Any] = output[0]
         return result
+
+    @contextmanager
+    def enough_memory(self, picture: NDArray[np.uint8]) -> Iterator[None]:
+        """Turn a MemoryError inside into one line.
+
+        Raises:
+            InputError: There was one.
+        """
+        try:
+            yield
+        except MemoryError as error:
+            height, width = picture.shape[:2]
+            fixed = f" (made for {self.width or 'any'}x{self.height or 'any'})" if self.height or self.width else ""
+            raise InputError(
+                f"the memory does not suffice for a picture of {width}x{height} pixels through {self.name}{fixed}: "
+                "give a smaller picture, or export the model with a smaller --shape"
+            ) from error
+
+    def _declared_sides(self, given: Any) -> tuple[int | None, int | None]:
+        """Height and width of an input, None where open, after a check of everything else that it declares."""
+        kind = "tensor(uint8)" if self.embed_preprocess else "tensor(float)"
+        if given.type != kind:
+            raise self._foreign(f"has an input '{given.name}' of {given.type}", kind)
+        if len(given.shape) != 4:
+            raise self._foreign(f"has an input '{given.name}' of {len(given.shape)} axes", "4")
+        # onnxruntime gives the name of a dimension that is left open.
+        batch, *others = [size if isinstance(size, int) else None for size in given.shape]
+        if batch not in (None, 1):
+            raise InputError(
+                f"{self.name} takes batches of {batch} pictures, expected 1 or any: export it with a batch of 1"
+            )
+        channels = others[2] if self.embed_preprocess else others[0]
+        wanted = _INPUTS[self.task][given.name]
+        if channels not in (None, wanted):
+            raise self._foreign(f"has an input '{given.name}' of {channels} channels", str(wanted))
+        height, width = self._sides([batch, *others])
+        for side in (height, width):
+            if side is not None and not 0 < side <= LARGEST_SIDE:
+                raise self._foreign(f"has an input '{given.name}' with a side of {side}", f"1 to {LARGEST_SIDE} pixels")
+        return height, width
+
+    def _sides(self, shape: Sequence[Any]) -> tuple[Any, Any]:
+        """Height and width of an input's shape."""
+        return (shape[1], shape[2]) if self.embed_preprocess else (shape[2], shape[3])
+
+    def _output_shape(self, height: int, width: int) -> tuple[int | None, ...]:
+        """Of the head at an input of that size; None where any will do, since logits are resized anyway."""
+        match self.head:
+            case Head.LOGITS:
+                return 1, len(self.metadata["classes"]), None, None
+            case Head.PROBS:
+                return 1, len(self.metadata["classes"]), height, width
+            case Head.LABELS:
+                return 1, height, width
+            case Head.ALPHA | Head.RAW:
+                return 1, 1, height, width
+
+    def _foreign(self, given: str, expected: str) -> InputError:
+        return InputError(f"{self.name} {given}, expected {expected}: export it again with fade-export")
+
+
+def _fits(shape: Sequence[int], expected: Sequence[int | None]) -> bool:
+    return len(shape) == len(expected) and all(
+        size == wanted if wanted is not None else size > 0 for size, wanted in zip(shape, expected, strict=True)
+    )
 
 
 def check_picture(picture: NDArray[Any]) -> None:

@@ -13,13 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fade_deploy.contract import Task
+from fade_deploy.contract import UNKNOWN, Task
 from fade_deploy.errors import InputError
 from fade_deploy.serve.deployed_file import DeployedFile, check_picture
 
-__all__ = ["UNKNOWN", "MattingPredictor", "three_levels"]
-
-UNKNOWN = 128  # the trimap's level of what the model is to find out; 0 is background, 255 foreground
+__all__ = ["MattingPredictor", "three_levels"]
 
 
 class MattingPredictor:
@@ -41,8 +39,8 @@ class MattingPredictor:
             threads: Threads of onnxruntime; 0 leaves the number to it. A loaded file keeps its own.
 
         Raises:
-            InputError: The file can't be loaded, is not of fade-export, is not for matting, or takes batches of a fixed
-                size above 1.
+            InputError: The file can't be loaded, takes or returns something else than the files of fade-export, is not
+                for matting, or takes batches of a fixed size above 1.
             MissingDependency: onnxruntime is not installed.
         """
         self._file = model if isinstance(model, DeployedFile) else DeployedFile(model, threads=threads)
@@ -61,8 +59,8 @@ class MattingPredictor:
             uint8 [H, W]; 0 is background, 255 foreground; whole levels by truncation.
 
         Raises:
-            InputError: ``picture`` or ``trimap`` has another shape or dtype, their sizes disagree, or they are larger
-                than a file of static shape takes.
+            InputError: ``picture`` or ``trimap`` has another shape or dtype, their sizes disagree, they are larger than
+                a file of static shape takes, the memory does not suffice, or the file fails at them.
         """
         check_picture(picture)
         if trimap.ndim != 2 or trimap.dtype != np.uint8:
@@ -76,6 +74,11 @@ class MattingPredictor:
                 f"the trimap has {width}x{height} pixels, expected {picture.shape[1]}x{picture.shape[0]} as the "
                 "picture has (width x height): give the trimap of this picture, at its size"
             )
+        with self._file.enough_memory(picture):
+            return self._alpha(picture, trimap)
+
+    def _alpha(self, picture: NDArray[np.uint8], trimap: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        height, width = trimap.shape
         below, beside = self._padding(height, width)
         levels = three_levels(trimap)
         output = self._file.run(
@@ -107,5 +110,5 @@ class MattingPredictor:
 
 
 def three_levels(trimap: NDArray[Any]) -> NDArray[np.uint8]:
-    """A trimap with every value other than 0 and 255 made :data:`UNKNOWN`; uint8 of the same shape."""
+    """A trimap with every value other than 0 and 255 made 128, which is unknown; uint8 of the same shape."""
     return np.where((trimap == 0) | (trimap == 255), trimap, UNKNOWN).astype(np.uint8)

@@ -34,7 +34,7 @@ class Predictor:
 
     Attributes:
         metadata: What fade-export wrote into the file.
-        classes: Class names, in the order of the labels; empty where the checkpoint had none.
+        classes: Class names, in the order of the labels.
         palette: Colours of the classes from the checkpoint; may be empty.
     """
 
@@ -47,8 +47,8 @@ class Predictor:
             threads: Threads of onnxruntime; 0 leaves the number to it. A loaded file keeps its own.
 
         Raises:
-            InputError: The file can't be loaded, is not of fade-export, is not for segmentation, or takes batches of a
-                fixed size above 1.
+            InputError: The file can't be loaded, takes or returns something else than the files of fade-export, is not
+                for segmentation, or takes batches of a fixed size above 1.
             MissingDependency: onnxruntime is not installed.
         """
         self._file = model if isinstance(model, DeployedFile) else DeployedFile(model, threads=threads)
@@ -67,9 +67,13 @@ class Predictor:
             Class numbers [H, W], uint8, or uint16 where there are more than 256 classes.
 
         Raises:
-            InputError: ``picture`` has another shape or dtype.
+            InputError: ``picture`` has another shape or dtype, the memory does not suffice, or the file fails at it.
         """
         check_picture(picture)
+        with self._file.enough_memory(picture):
+            return self._labels(picture)
+
+    def _labels(self, picture: NDArray[np.uint8]) -> NDArray[Any]:
         original = (picture.shape[0], picture.shape[1])
         sizes = self._network_sizes(*original)
         resized = picture
@@ -78,7 +82,7 @@ class Predictor:
         output = self._file.run(image=self._file.image_input(resized))
         if self._file.head is Head.LABELS:
             labels = resize_nearest(output, *original)
-            return labels.astype(_label_dtype(max(len(self.classes), int(labels.max()) + 1)))
+            return labels.astype(_label_dtype(len(self.classes)))
         # Probabilities already have the network's size: the first of the two resizes does nothing to them.
         return labels_from_scores(output, sizes[-1], original)
 

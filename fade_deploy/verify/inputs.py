@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from fade_deploy.contract import Task
+from fade_deploy.contract import UNKNOWN, Task
 from fade_deploy.errors import RecipeError
 from fade_deploy.recipe import Recipe, Shape, recipe_folder
 
@@ -65,7 +65,7 @@ def _trimap(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """uint8 [H, W, 3] -> uint8 [H, W, 1] in {0, 128, 255}, about a third of the pixels each."""
     brightness = picture.mean(2, keepdims=True)
     dark, bright = np.quantile(brightness, (1 / 3, 2 / 3))
-    return np.select([brightness < dark, brightness > bright], [0, 255], 128).astype(np.uint8)
+    return np.select([brightness < dark, brightness > bright], [0, 255], UNKNOWN).astype(np.uint8)
 
 
 def normalised(pictures: NDArray[np.uint8], mean: Sequence[float], std: Sequence[float]) -> NDArray[np.float32]:

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-__all__ = ["UNKNOWN", "Convention", "MattingScores", "matting_scores"]
+from fade_deploy.contract import UNKNOWN
 
-UNKNOWN = 128  # the trimap's value where alpha is asked for
+__all__ = ["Convention", "MattingScores", "matting_scores"]
+
 _SIGMA = 1.4  # of the gradient's Gaussian, in both conventions
 _MATLAB_RADIUS = 4  # where exp(-r^2 / 2 sigma^2) / (sqrt(2 pi) sigma) has fallen to gaussgradient.m's 0.01, rounded up
 _PYTHON_RADIUS = 6  # 4 sigma, rounded: scipy.ndimage.gaussian_filter's default

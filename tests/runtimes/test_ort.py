@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from fade_deploy.errors import InputError, MissingDependency
-from fade_deploy.runtimes.ort import deployed_metadata, session_from_onnx
+from fade_deploy.runtimes.ort import deployed_metadata, output_of, session_from_onnx
 
 GOOD: dict[str, Any] = {
     "task": "segmentation",
@@ -133,11 +133,20 @@ def test_a_file_of_others_is_one_clear_line(tmp_path: Path, metadata: str | None
         ("embed_preprocess", 1),
         ("classes", 150),
         ("classes", [1, 2]),
+        ("classes", []),
+        ("classes", ["many"] * 65_537),
         ("palette", [[0, 0]]),
         ("palette", [[0, 0, 256]]),
         ("mean", [1, 2]),
         ("std", [1, 2, 0]),
         ("mean", [1, 2, float("inf")]),
+        ("mean", [1, 2, float("nan")]),
+        ("mean", [1, 2, 10**400]),  # too large for a float
+        ("mean", [-(10**400), 1, 2]),
+        ("mean", [1, 2, 1e39]),  # and for a float32
+        ("std", [1, 2, 10**400]),
+        ("std", [1, 2, 1e-320]),  # 0 in float32
+        ("std", [1, 2, 1e-37]),  # not 0, but a picture divided by it is infinite
         ("size_multiple", 0),
         ("size_multiple", 1_000_000_000),  # a picture of that side would take all memory
         ("short_side", 512.5),
@@ -154,6 +163,38 @@ def test_a_wrong_or_missing_field_is_named(tmp_path: Path, key: str, value: Any)
     session = session_from_onnx(saved(tmp_path, model_bytes(metadata=json.dumps(broken))))
     with pytest.raises(InputError, match=f"'{key}' is missing"):
         deployed_metadata(session)
+
+
+@pytest.mark.parametrize(("mean", "std"), [(0, 1e-15), (-1e15, 1e-15), (1e15, 1e15), (123.675, 58.395)])
+def test_whatever_normalisation_passes_stays_finite_in_float32(tmp_path: Path, mean: float, std: float) -> None:
+    facts = json.dumps(GOOD | {"mean": [mean] * 3, "std": [std] * 3})
+    found = deployed_metadata(session_from_onnx(saved(tmp_path, model_bytes(metadata=facts))))
+    with np.errstate(all="raise"):
+        levels = np.array([0, 255], np.uint8)
+        assert np.isfinite((levels - np.float32(found["mean"][0])) / np.float32(found["std"][0])).all()
+
+
+def test_an_output_is_what_the_file_computes(tmp_path: Path) -> None:
+    session = session_from_onnx(saved(tmp_path, model_bytes("Neg")))
+    image = np.arange(12, dtype=np.float32).reshape(1, 3, 2, 2)
+    np.testing.assert_array_equal(output_of(session, "logits", {"image": image}), -image)
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((3, 2, 2), np.float32), np.zeros((1, 4, 2, 2), np.float32), np.zeros((1, 3, 2, 2))]
+)
+def test_what_onnxruntime_refuses_is_one_clear_line(tmp_path: Path, image: np.ndarray) -> None:
+    session = session_from_onnx(saved(tmp_path, model_bytes()))
+    with pytest.raises(InputError, match=r"^a\.onnx can't be run by onnxruntime .*: export it again$") as error:
+        output_of(session, "logits", {"image": image}, name="a.onnx")
+    assert "\n" not in str(error.value)
+    assert "ONNXRuntimeError" not in str(error.value)
+
+
+def test_a_module_of_the_user_is_not_to_be_exported_again(tmp_path: Path) -> None:
+    session = session_from_onnx(saved(tmp_path, model_bytes(metadata='{"task": "module"}')))
+    with pytest.raises(InputError, match=r"^a\.onnx is a user's own module .*: run it with onnxruntime$"):
+        deployed_metadata(session, name="a.onnx")
 
 
 def test_a_palette_may_be_empty(tmp_path: Path) -> None:

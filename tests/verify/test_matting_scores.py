@@ -7,7 +7,8 @@ import pytest
 from scipy.ndimage import convolve, gaussian_filter
 from skimage.measure import label
 
-from fade_deploy.verify.matting_scores import UNKNOWN, Convention, MattingScores, matting_scores
+from fade_deploy.contract import UNKNOWN
+from fade_deploy.verify.matting_scores import Convention, MattingScores, matting_scores
 
 MATLAB, PYTHON = Convention.MATLAB, Convention.PYTHON
 both_conventions = pytest.mark.parametrize("convention", list(Convention))
