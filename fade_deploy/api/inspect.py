@@ -45,7 +45,13 @@ def inspect(
 def _inspect_checkpoint(path: Path, recipe_name: str, ema: bool, height: int, width: int) -> dict[str, Any]:
     require("torch", extra="export")
     from fade_deploy.checkpoints.checkpoint import read_checkpoint
-    from fade_deploy.checkpoints.recognise import backbone_of, class_names, model_from_checkpoint, recipe_for
+    from fade_deploy.checkpoints.recognise import (
+        assumptions,
+        backbone_of,
+        class_names,
+        model_from_checkpoint,
+        recipe_for,
+    )
     from fade_deploy.models.complexity import count
     from fade_deploy.models.segformer import SegFormer
 
@@ -70,7 +76,7 @@ def _inspect_checkpoint(path: Path, recipe_name: str, ema: bool, height: int, wi
         "parameters": complexity.parameters,
         "macs": {"height": height, "width": width, "count": complexity.macs},
         "recipe": recipe.name,
-        "notes": list(read.notes),
+        "notes": [*read.notes, *assumptions(model, read, recipe)],
     }
 
 

@@ -12,7 +12,7 @@ from fade_deploy.models.a2u_matting import A2UMatting, A2UMattingConfig
 from fade_deploy.models.complexity import Complexity, count, count_call
 from fade_deploy.models.mix_transformer import MIT_VARIANTS
 from fade_deploy.models.segformer import SegFormer, SegFormerConfig
-from fade_deploy.ops.carafe import SCALE
+from fade_deploy.ops.reassembly import SCALE
 from fade_deploy.ops.registry import BILINEAR, UPSAMPLERS, build_upsampler
 
 __all__ = ["BASE", "CHANNELS", "NAMES", "a2u_matting", "cost_of_model", "cost_of_operator", "segformer_b1"]

@@ -15,12 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fade_deploy.ops.carafe import SCALE, normalised_reassembly
+from fade_deploy.contract import KERNEL_SIZES
+from fade_deploy.ops.reassembly import SCALE, check_sizes, normalised_reassembly
 
-__all__ = ["A2U", "convolved", "pooled_to_window", "pooling_matrix"]
+__all__ = ["A2U", "KernelGenerator", "pooling_matrix"]
 
 _WINDOW = 6  # side of the per-image kernels, and of the grid that they are pooled to
 _GROUPS = 32  # of the group norms
+_KERNEL_SIZES = KERNEL_SIZES[1:]  # with K = 1 the public code leaves out the softmax
 
 
 def pooling_matrix(size: int, cells: int, like: Tensor) -> Tensor:
@@ -35,7 +37,7 @@ def pooling_matrix(size: int, cells: int, like: Tensor) -> Tensor:
     return ones / ones.sum(1, keepdim=True)
 
 
-def pooled_to_window(x: Tensor) -> Tensor:
+def _pooled_to_window(x: Tensor) -> Tensor:
     """Adaptive average pooling to 6x6, in a form that exports with dynamic sizes: [N, C, H, W] -> [N, C, 6, 6]."""
     if not torch.compiler.is_exporting():
         return F.adaptive_avg_pool2d(x, _WINDOW)
@@ -44,9 +46,10 @@ def pooled_to_window(x: Tensor) -> Tensor:
     return rows @ x @ columns.T
 
 
-class _KernelGenerator(nn.Module):
-    """``sigmoid(pixel_shuffle(p * sum_c U(x)_c * V(x)_c / sqrt(C)))``: [N, C, 2h, 2w] -> [N, K*K, 2h, 2w].
+class KernelGenerator(nn.Module):
+    """``sigmoid(pixel_shuffle(p * affinity))``, ``affinity = sum_c U(x)_c * V(x)_c / sqrt(C)``, before the softmax.
 
+    Maps [N, C, 2h, 2w] to [N, K*K, 2h, 2w].
     U and V are a 6x6 convolution of stride 2 (rows 2y-2 .. 2y+3) with one kernel for each image, shared over the
     channels, a group norm and a leaky ReLU. The image's kernels are a 1x1 convolution of the feature pooled to 6x6; p
     is a 1x1 convolution of its mean, of (2K)^2 channels.
@@ -63,13 +66,18 @@ class _KernelGenerator(nn.Module):
         self.bconv_V = _after_pooling(channels, 1)
 
     def forward(self, encoder: Tensor) -> Tensor:
-        pooled = pooled_to_window(encoder)
-        windows = torch.cat([self.bconv_U(pooled), self.bconv_V(pooled)], 1)
-        u, v = convolved(encoder, windows).unbind(1)
-        similarity = (self.bnu(u) * self.bnv(v)).sum(1) / math.sqrt(encoder.shape[1])
-        weights = self.bconv_UP(encoder.mean((2, 3), keepdim=True)).flatten(2)  # [N, (2K)^2, 1]
-        logits = (weights @ similarity.flatten(1).unsqueeze(1)).unflatten(2, similarity.shape[1:])
+        (logits,) = self.scaled_affinity(encoder, self.bconv_UP)
         return F.pixel_shuffle(logits, SCALE).sigmoid()
+
+    def scaled_affinity(self, encoder: Tensor, *scales: nn.Sequential) -> list[Tensor]:
+        """The affinity times each p: [N, C, 2h, 2w] -> [N, (2K)^2, h, w] for each convolution of the mean."""
+        pooled = _pooled_to_window(encoder)
+        windows = torch.cat([self.bconv_U(pooled), self.bconv_V(pooled)], 1)
+        u, v = _convolved(encoder, windows).unbind(1)
+        affinity = (self.bnu(u) * self.bnv(v)).sum(1) / math.sqrt(encoder.shape[1])
+        mean = encoder.mean((2, 3), keepdim=True)
+        row = affinity.flatten(1).unsqueeze(1)  # [N, 1, h*w]
+        return [(scale(mean).flatten(2) @ row).unflatten(2, affinity.shape[1:]) for scale in scales]
 
 
 def _after_pooling(inputs: int, outputs: int) -> nn.Sequential:
@@ -77,7 +85,7 @@ def _after_pooling(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(OrderedDict([("1", nn.Conv2d(inputs, outputs, 1))]))
 
 
-def convolved(x: Tensor, windows: Tensor) -> Tensor:
+def _convolved(x: Tensor, windows: Tensor) -> Tensor:
     """Every channel of each image under that image's 6x6 windows, stride 2, padding 2.
 
     [N, C, 2h, 2w], [N, O, 6, 6] -> [N, O, C, h, w]. A convolution with N groups would fix the batch in ONNX, so this is
@@ -103,7 +111,7 @@ class A2U(nn.Module):
 
     Args:
         channels: C of the encoder, a multiple of 32.
-        kernel_size: K of the reassembly, in {3, 5, 7}; with 1 the public code leaves out the softmax.
+        kernel_size: K of the reassembly, in {3, 5, 7}.
 
     Raises:
         ValueError: ``channels`` or ``kernel_size`` is outside these.
@@ -111,10 +119,13 @@ class A2U(nn.Module):
 
     def __init__(self, channels: int, *, kernel_size: int = 3) -> None:
         super().__init__()
-        if kernel_size == 1:
-            raise ValueError("kernel_size is 1, expected one of 3, 5, 7")
+        if kernel_size not in _KERNEL_SIZES:
+            raise ValueError(f"kernel_size is {kernel_size}, expected one of {_KERNEL_SIZES}")
+        if channels % _GROUPS:
+            raise ValueError(f"channels is {channels}, expected a multiple of {_GROUPS}")
         self.kernel_size = kernel_size
-        self.kernel_gen = _KernelGenerator(channels, kernel_size)
+        self.kernel_gen = KernelGenerator(channels, kernel_size)
 
     def forward(self, encoder: Tensor, decoder: Tensor) -> Tensor:
+        check_sizes(encoder, decoder)
         return normalised_reassembly(decoder, self.kernel_gen(encoder), kernel_size=self.kernel_size)

@@ -12,9 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fade_deploy.ops.carafe import SCALE, normalised_reassembly
 from fade_deploy.ops.fade import SemiShiftUp
-from fade_deploy.ops.reassembly import accumulate
+from fade_deploy.ops.reassembly import SCALE, check_sizes, normalised_reassembly
 from fade_deploy.ops.torch_ops import repeat_nearest
 
 __all__ = ["Bilinear", "EncoderOnlyUp", "NaiveUp", "SkipUp"]
@@ -67,6 +66,7 @@ class EncoderOnlyUp(nn.Module):
         self.ker_generator = _EncoderKernelGenerator(channels, kernel_size, compressed)
 
     def forward(self, encoder: Tensor, decoder: Tensor) -> Tensor:
+        check_sizes(encoder, decoder)
         return normalised_reassembly(decoder, self.ker_generator(encoder), kernel_size=self.kernel_size)
 
 
@@ -77,6 +77,7 @@ class _NaiveKernelGenerator(nn.Module):
         self.content_encoder = nn.Conv2d(compressed, kernel_size**2, 3, padding=1)
 
     def forward(self, encoder: Tensor, decoder: Tensor) -> Tensor:
+        check_sizes(encoder, decoder)
         both = torch.cat([repeat_nearest(decoder, SCALE), encoder], 1)
         logits: Tensor = self.content_encoder(self.compressor(both))
         return logits
@@ -112,5 +113,4 @@ class SkipUp(SemiShiftUp):
 
     def forward(self, encoder: Tensor, decoder: Tensor) -> Tensor:
         logits = self.ker_generator(encoder, decoder)
-        one = torch.ones_like(decoder[:, :1])
-        return accumulate(decoder, logits, encoder, one, kernel_size=self.kernel_size, scale=SCALE)
+        return normalised_reassembly(decoder, logits, kernel_size=self.kernel_size, base=encoder)

@@ -6,40 +6,19 @@ as ablation B2 (decoder-only kernels).
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fade_deploy.ops.reassembly import accumulate
+from fade_deploy.ops.reassembly import SCALE, check_sizes, normalised_reassembly
 
-__all__ = ["CARAFE", "SCALE", "normalised_reassembly"]
-
-SCALE = 2  # of every upsampler here: four encoder pixels meet one decoder pixel; nothing else is defined
-
-
-def normalised_reassembly(decoder: Tensor, kernel_logits: Tensor, *, kernel_size: int) -> Tensor:
-    """``reassemble(decoder, softmax(kernel_logits))``: the accumulate form with a zero base and weights of one.
-
-    Args:
-        decoder: [N, C, h, w].
-        kernel_logits: [N, K*K, 2h, 2w], before the softmax over dim 1.
-        kernel_size: K in ``contract.KERNEL_SIZES``.
-
-    Returns:
-        [N, C, 2h, 2w].
-
-    Raises:
-        ValueError: A shape, dtype or K disagrees with the contract; the message names both.
-    """
-    zero, one = decoder.new_zeros(1, 1, 1, 1), torch.ones_like(decoder[:, :1])
-    return accumulate(decoder, kernel_logits, zero, one, kernel_size=kernel_size, scale=SCALE)
+__all__ = ["CARAFE"]
 
 
 class CARAFE(nn.Module):
     """CARAFE: ``out = reassemble(decoder, softmax(pixel_shuffle(E(C(decoder)))))``.
 
     C is a 1x1 convolution to d channels, E a 3x3 convolution to 4*K*K. Maps (encoder, decoder [N, C, h, w]) to
-    [N, C, 2h, 2w]; the encoder is ignored.
+    [N, C, 2h, 2w]; of the encoder, [N, any, 2h, 2w], only the size is looked at.
 
     Args:
         channels: C of the decoder.
@@ -54,5 +33,6 @@ class CARAFE(nn.Module):
         self.content_encoder = nn.Conv2d(compressed, (SCALE * kernel_size) ** 2, 3, padding=1)
 
     def forward(self, encoder: Tensor, decoder: Tensor) -> Tensor:
+        check_sizes(encoder, decoder)
         logits = F.pixel_shuffle(self.content_encoder(self.channel_compressor(decoder)), SCALE)
         return normalised_reassembly(decoder, logits, kernel_size=self.kernel_size)

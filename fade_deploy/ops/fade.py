@@ -12,8 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fade_deploy.ops.carafe import SCALE, normalised_reassembly
-from fade_deploy.ops.reassembly import upsample
+from fade_deploy.ops.reassembly import SCALE, check_sizes, normalised_reassembly, upsample
 from fade_deploy.ops.torch_ops import repeat_nearest
 
 __all__ = ["FADE", "FADELite", "ScrambledFADE", "SemiShiftUp", "low_to_high_key"]
@@ -35,6 +34,7 @@ class _KernelGenerator(nn.Module):
         self.content_encoder = nn.Conv2d(compressed, taps, 3, padding=1, groups=taps if depthwise else 1)
 
     def forward(self, encoder: Tensor, decoder: Tensor) -> Tensor:
+        check_sizes(encoder, decoder)
         from_decoder = self.content_encoder(self.compressor_de(decoder))
         from_encoder: Tensor = self.content_encoder(self.compressor_en(encoder))
         return from_encoder + repeat_nearest(from_decoder, SCALE)
@@ -49,6 +49,7 @@ class _ScrambledKernelGenerator(_KernelGenerator):
     """
 
     def forward(self, encoder: Tensor, decoder: Tensor) -> Tensor:
+        check_sizes(encoder, decoder)
         weight, bias = self.content_encoder.weight, self.content_encoder.bias
         compressed = self.compressor_en(encoder)
         sub_pixels = []
@@ -134,9 +135,14 @@ class ScrambledFADE(FADE):
         channels: C of encoder and decoder.
         kernel_size: K of the reassembly.
         compressed: Width d of the kernel generator, a multiple of 4.
+
+    Raises:
+        ValueError: ``compressed`` is not.
     """
 
     def __init__(self, channels: int, *, kernel_size: int = 5, compressed: int = 64) -> None:
+        if compressed % SCALE**2:
+            raise ValueError(f"compressed is {compressed}, expected a multiple of {SCALE**2}")
         super().__init__(channels, kernel_size=kernel_size, compressed=compressed)
         self.ker_generator = _ScrambledKernelGenerator(channels, kernel_size, compressed, depthwise=False)
 

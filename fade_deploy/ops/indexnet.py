@@ -10,10 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fade_deploy.ops.carafe import SCALE
+from fade_deploy.ops.reassembly import SCALE, check_sizes
 from fade_deploy.ops.torch_ops import repeat_nearest
 
-__all__ = ["IndexNet", "IndexNetContext"]
+__all__ = ["IndexNet", "IndexNetContext", "interleaved"]
+
+
+def interleaved(sub_pixels: Tensor) -> Tensor:
+    """Four maps of stride 2, each the sub-pixel of its row-major place: [N, C, 4, h, w] -> [N, C, 2h, 2w]."""
+    return F.pixel_shuffle(sub_pixels.flatten(1, 2), SCALE)
 
 
 class _IndexBlock(nn.Module):
@@ -25,8 +30,7 @@ class _IndexBlock(nn.Module):
 
     def forward(self, encoder: Tensor) -> Tensor:
         branches = (self.indexnet1, self.indexnet2, self.indexnet3, self.indexnet4)
-        # [N, C, 4, h, w]: channel-major, as pixel_shuffle reads it.
-        return F.pixel_shuffle(torch.stack([branch(encoder) for branch in branches], 2).flatten(1, 2), SCALE)
+        return interleaved(torch.stack([branch(encoder) for branch in branches], 2))
 
 
 class IndexNet(nn.Module):
@@ -46,6 +50,7 @@ class IndexNet(nn.Module):
         )
 
     def forward(self, encoder: Tensor, decoder: Tensor) -> Tensor:
+        check_sizes(encoder, decoder)
         index: Tensor = self.index_net(encoder).sigmoid()
         return index * repeat_nearest(decoder, SCALE)
 

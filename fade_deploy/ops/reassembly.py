@@ -7,12 +7,15 @@ Source: CARAFE (Wang et al., ICCV 2019), eq. 2; FADE (Lu et al., ECCV 2022 and I
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from fade_deploy import contract
 from fade_deploy.ops import torch_ops
 
-__all__ = ["accumulate", "reassemble", "upsample"]
+__all__ = ["SCALE", "accumulate", "check_sizes", "normalised_reassembly", "reassemble", "upsample"]
+
+SCALE = 2  # of every upsampler of the family: four encoder pixels meet one decoder pixel; nothing else is defined
 
 
 def reassemble(features: Tensor, kernels: Tensor, *, kernel_size: int, scale: int, groups: int = 1) -> Tensor:
@@ -122,6 +125,45 @@ def accumulate(
         raise ValueError(f"base {list(base.shape)} does not broadcast to the output {full}")
     out: Tensor = torch_ops.accumulate(decoder, kernel_logits, base, decoder_weight, kernel_size, scale, terms)
     return out
+
+
+def normalised_reassembly(
+    decoder: Tensor, kernel_logits: Tensor, *, kernel_size: int, scale: int = SCALE, base: Tensor | None = None
+) -> Tensor:
+    """``base + reassemble(decoder, softmax(kernel_logits))``: the accumulate form with one term of weight one.
+
+    Args:
+        decoder: [N, C, h, w], floating.
+        kernel_logits: [N, K*K, s*h, s*w], before the softmax over dim 1.
+        kernel_size: K in {1, 3, 5, 7}.
+        scale: s in {1, 2, 4}.
+        base: As :func:`accumulate` takes it; None is zero.
+
+    Returns:
+        [N, C, s*h, s*w], dtype of ``decoder``; computed in at least float32.
+
+    Raises:
+        ValueError: A shape, dtype or attribute disagrees with the contract; the message names both.
+    """
+    if base is None:
+        base = decoder.new_zeros(1, 1, 1, 1)
+    return accumulate(
+        decoder, kernel_logits, base, torch.ones_like(decoder[:, :1]), kernel_size=kernel_size, scale=scale
+    )
+
+
+def check_sizes(encoder: Tensor, decoder: Tensor) -> None:
+    """Refuse an encoder feature that is not twice as high and wide as the decoder feature, of the same batch.
+
+    Raises:
+        ValueError: It is not; the message names both shapes.
+    """
+    n, _, h, w = decoder.shape
+    if (encoder.shape[0], *encoder.shape[2:]) != (n, SCALE * h, SCALE * w):
+        raise ValueError(
+            f"the encoder feature has shape {list(encoder.shape)}, expected [{n}, channels, {SCALE * h}, {SCALE * w}] "
+            f"for a decoder feature {list(decoder.shape)}"
+        )
 
 
 def _check_dtypes(*tensors: Tensor) -> None:

@@ -7,12 +7,14 @@ from collections.abc import Callable
 
 from torch import nn
 
+from fade_deploy import contract
 from fade_deploy.errors import RecipeError
 from fade_deploy.ops.a2u import A2U
 from fade_deploy.ops.ablations import Bilinear, EncoderOnlyUp, NaiveUp, SkipUp
 from fade_deploy.ops.carafe import CARAFE
 from fade_deploy.ops.fade import FADE, FADELite, ScrambledFADE, SemiShiftUp
 from fade_deploy.ops.indexnet import IndexNet, IndexNetContext
+from fade_deploy.ops.reassembly import SCALE
 from fade_deploy.ops.sapa import SAPA, SAPAConcat, SAPAGate
 
 __all__ = ["BILINEAR", "UPSAMPLERS", "build_upsampler"]
@@ -51,7 +53,10 @@ def build_upsampler(
         compressed: Width of its kernel generator (of SAPA: of the embedding); None is the published default.
 
     Raises:
-        RecipeError: There is no such upsampler, or it has no such choice.
+        RecipeError: There is no such upsampler, it has no such choice, or K is not in ``contract.KERNEL_SIZES`` or
+            ``compressed`` below 1.
+        ValueError: The class itself refuses a value, as :class:`~fade_deploy.ops.a2u.A2U` does other channels than
+            multiples of 32.
     """
     if name not in UPSAMPLERS:
         raise RecipeError(f"upsampler '{name}' is unknown, expected one of {', '.join(UPSAMPLERS)}")
@@ -60,4 +65,11 @@ def build_upsampler(
     given = {key: value for key, value in choices.items() if value is not None}
     for key in given.keys() - inspect.signature(build).parameters.keys():
         raise RecipeError(f"upsampler '{name}' has no {key} to choose, given {given[key]}: leave it out")
+    try:
+        if kernel_size is not None:
+            contract.check_limits(kernel_size=kernel_size, scale=SCALE)
+        if compressed is not None and compressed < 1:
+            raise ValueError(f"compressed is {compressed}, expected at least 1")
+    except ValueError as error:
+        raise RecipeError(f"upsampler '{name}': {error}") from error
     return build(channels, **given)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fade_deploy.ops.carafe import SCALE, normalised_reassembly
+from fade_deploy.ops.reassembly import SCALE, check_sizes, normalised_reassembly
 from fade_deploy.ops.torch_ops import repeat_nearest
 
 __all__ = ["SAPA", "SAPAConcat", "SAPAGate", "similarity_scores"]
@@ -86,6 +86,7 @@ class SAPA(nn.Module):
         return queries
 
     def forward(self, encoder: Tensor, decoder: Tensor) -> Tensor:
+        check_sizes(encoder, decoder)
         normed_decoder = self.norm_x(decoder)
         queries = self._query(self.norm_y(encoder), decoder, normed_decoder)
         scores = similarity_scores(queries, self.k(normed_decoder), kernel_size=self.kernel_size)

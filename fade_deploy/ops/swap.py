@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from fade_deploy.errors import InputError
 from fade_deploy.ops.swap_carafe import carafe_replaced
 from fade_deploy.ops.swap_recognise import KNOWN, Kind
+from fade_deploy.ops.swap_shapes import check_module
 from fade_deploy.tolerances import tolerance
 
 __all__ = ["Swapped", "swap_upsamplers"]
@@ -43,7 +44,8 @@ def swap_upsamplers(model: nn.Module, *, skip: Collection[str] = ()) -> tuple[Sw
 
     The parameters are the same objects afterwards, so dtype, device, ``requires_grad`` and optimizers are untouched,
     and state-dict keys are unchanged (but high-to-low FADE takes the low-to-high keys, so load weights first). A module
-    in two places stays one module. A second call finds nothing.
+    in two places stays one module; held in a plain list or dict besides, it stays the old one there. A second call
+    finds nothing.
 
     Args:
         model: Any network that contains such modules.
@@ -55,8 +57,9 @@ def swap_upsamplers(model: nn.Module, *, skip: Collection[str] = ()) -> tuple[Sw
 
     Raises:
         InputError: A module bears a known name and is not that class, computes something else, carries hooks, or is
-            the model itself; or ``skip`` names no module. Then nothing was swapped.
+            the model itself; or ``skip`` names no module, or the model is none. Then nothing was swapped.
     """
+    check_module(model)
     if _is_known(model):
         raise InputError(
             f"the model is itself a {_class(model)}, which can't be replaced in place: "
@@ -112,9 +115,9 @@ def _replacement(name: str, original: nn.Module) -> tuple[nn.Module, bool]:
         )
     try:
         candidates = kind.replacements(original)
+        agreeing = _agreeing(original, kind)
     except ValueError as error:
         raise InputError(f"{name}: this {_class(original)} can't be replaced: {error}{leave}") from error
-    agreeing = _agreeing(original, kind)
     if agreeing is None and len(candidates) > 1:
         raise InputError(
             f"{name}: two public files have a {_class(original)} with these keys and different functions, and it "
@@ -138,40 +141,69 @@ def _has_hooks(module: nn.Module) -> bool:
 
 @torch.no_grad()
 def _agreeing(original: nn.Module, kind: Kind) -> list[int] | None:
-    """Which of a module's replacements compute what it computes, tried on a copy; None where it does not run."""
+    """Which of a module's replacements compute what it computes, tried on a copy; None where it does not run.
+
+    Raises:
+        ValueError: It returns no tensors, or runs where the replacement does not.
+    """
+    if any(parameter.is_meta for parameter in original.parameters()):
+        return None
     try:
         twin = copy.deepcopy(original).double().eval()
-        generator = torch.Generator().manual_seed(0)
-        device = torch.device("cpu")
-        for parameter in twin.parameters():
-            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-            parameter.copy_(noise / math.sqrt(math.prod(parameter.shape[1:])))
-            device = parameter.device
-        examples = [example.to(device) for example in kind.examples(twin)]
-        expected = _run(twin, examples)
-    except Exception:  # whatever it needs is not here: a GPU, a compiled extension, memory that is not on meta
+    except Exception:  # it holds what can't be copied
         return None
-    bound = tolerance("TRANSFORMERS_FP64")
-    agreeing = []
-    for i, candidate in enumerate(kind.replacements(twin)):
-        given = _outputs(candidate.eval()(*examples))
-        if len(given) == len(expected) and all(
-            g.shape == e.shape and torch.allclose(g, e, rtol=bound.rtol, atol=bound.atol)
-            for g, e in zip(given, expected, strict=True)
-        ):
-            agreeing.append(i)
-    return agreeing
-
-
-def _run(module: nn.Module, examples: list[Tensor]) -> tuple[Tensor, ...]:
-    """Its outputs; without the compiled ``carafe`` that it may call, with ours in that function's place."""
+    generator = torch.Generator().manual_seed(0)
+    device = torch.device("cpu")
+    for parameter in twin.parameters():
+        noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        parameter.copy_(noise / math.sqrt(math.prod(parameter.shape[1:])))
+        device = parameter.device
+    examples = [example.to(device) for example in kind.examples(twin)]
     try:
-        return _outputs(module(*examples))
+        out = _run(twin, examples)
+    except InputError as error:  # it calls carafe outside the contract
+        raise ValueError(str(error)) from error
+    except Exception:  # whatever it needs is not here: a GPU, a compiled extension
+        return None
+    expected = _tensors(out)
+    return [i for i, new in enumerate(kind.replacements(twin)) if _agree(_tried(new, examples), out, expected)]
+
+
+def _run(module: nn.Module, examples: list[Tensor]) -> object:
+    """What it returns; without the compiled ``carafe`` that it may call, with ours in that function's place."""
+    try:
+        return module(*examples)
     except Exception:
         with carafe_replaced(module, check=False):
-            return _outputs(module(*examples))
+            return module(*examples)
 
 
-def _outputs(out: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    # On the CPU, to be compared; a tensor without data, on meta, can't go there.
-    return tuple(tensor.cpu() for tensor in ((out,) if isinstance(out, Tensor) else out))
+def _tried(new: nn.Module, examples: list[Tensor]) -> Tensor | tuple[Tensor, ...]:
+    try:
+        out: Tensor | tuple[Tensor, ...] = new.eval()(*examples)
+    except Exception as error:
+        first_line = str(error).partition("\n")[0]
+        raise ValueError(f"it runs, and what would replace it does not: {first_line}") from error
+    return out
+
+
+def _agree(given: object, out: object, expected: tuple[Tensor, ...]) -> bool:
+    bound = tolerance("TRANSFORMERS_FP64")
+    tensors = _tensors(given)
+    return (
+        isinstance(given, Tensor) == isinstance(out, Tensor)
+        and len(tensors) == len(expected)
+        and all(
+            g.shape == e.shape and torch.allclose(g, e, rtol=bound.rtol, atol=bound.atol)
+            for g, e in zip(tensors, expected, strict=True)
+        )
+    )
+
+
+def _tensors(out: object) -> tuple[Tensor, ...]:
+    """Outputs to be compared: on the CPU, float64 even where the module computes in a dtype of its own."""
+    outputs = out if isinstance(out, tuple | list) else (out,)
+    if not all(isinstance(output, Tensor) for output in outputs):
+        kinds = ", ".join(type(output).__name__ for output in outputs)
+        raise ValueError(f"it returns {kinds}, expected a tensor or a tuple of tensors")
+    return tuple(output.cpu().double() for output in outputs)

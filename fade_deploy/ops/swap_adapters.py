@@ -9,15 +9,14 @@ and SAPA.
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fade_deploy.ops import fade, sapa
-from fade_deploy.ops.a2u import convolved, pooled_to_window
-from fade_deploy.ops.reassembly import accumulate, reassemble
+from fade_deploy.ops.a2u import KernelGenerator
+from fade_deploy.ops.indexnet import interleaved
+from fade_deploy.ops.reassembly import SCALE, normalised_reassembly, reassemble
 
 __all__ = [
     "FADE",
@@ -110,8 +109,7 @@ class CARAFEPack(nn.Module):
         compress, encode = (self.get_submodule(name) for name in self._names)
         logits = F.pixel_shuffle(encode(compress(x)), self.scale)
         if self.groups == 1:  # the fused form: one node with its softmax
-            zero, one = x.new_zeros(1, 1, 1, 1), torch.ones_like(x[:, :1])
-            return accumulate(x, logits, zero, one, kernel_size=self.kernel_size, scale=self.scale)
+            return normalised_reassembly(x, logits, kernel_size=self.kernel_size, scale=self.scale)
         kernels = logits.unflatten(1, (self.groups, -1)).softmax(2).flatten(1, 2)
         return reassemble(x, kernels, kernel_size=self.kernel_size, scale=self.scale, groups=self.groups)
 
@@ -156,32 +154,16 @@ class IndexMaps(nn.Module):
         outputs = [self.get_submodule(name)(x) for name in self._names]
         logits = torch.stack(outputs, 2) if len(outputs) > 1 else outputs[0].unsqueeze(1)  # [N, C, 4, h, w]
         gates = logits.sigmoid()
-        return F.pixel_shuffle(gates.softmax(2).flatten(1, 2), 2), F.pixel_shuffle(gates.flatten(1, 2), 2)
+        return interleaved(gates.softmax(2)), interleaved(gates)
 
 
-class InterChannelUpDown(nn.Module):
+class InterChannelUpDown(KernelGenerator):
     """A2U's kernel generator, kernels shared over the channels: [N, C, 2h, 2w] -> (masks_down, masks_up).
 
     ``masks_up`` [N, K*K, 2h, 2w] are :class:`~fade_deploy.ops.a2u.A2U`'s kernels after their softmax, ``masks_down``
     [N, 4*K*K, h, w] a softmax of the same affinity. The public code loops over the images; this keeps the batch free.
     """
 
-    def __init__(self, original: nn.Module) -> None:
-        super().__init__()
-        for name in ("bnu", "bnv", "bconv_UP", "bconv_DP", "bconv_U", "bconv_V"):
-            self.add_module(name, original.get_submodule(name))
-
-    def _pooled(self, name: str, pooled: Tensor) -> Tensor:
-        out: Tensor = self.get_submodule(f"{name}.1")(pooled)  # place 0 is the pooling
-        return out
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        cells = pooled_to_window(x)
-        windows = torch.cat([self._pooled("bconv_U", cells), self._pooled("bconv_V", cells)], 1)
-        u, v = convolved(x, windows).unbind(1)
-        affinity = (self.get_submodule("bnu")(u) * self.get_submodule("bnv")(v)).sum(1, keepdim=True)
-        affinity = affinity / math.sqrt(x.shape[1])  # [N, 1, h, w]
-        mean = x.mean((2, 3), keepdim=True)
-        down = (self._pooled("bconv_DP", mean) * affinity).softmax(1)
-        up = F.pixel_shuffle(self._pooled("bconv_UP", mean) * affinity, 2).sigmoid().softmax(1)
-        return down, up
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        down, up = self.scaled_affinity(x, self.bconv_DP, self.bconv_UP)
+        return down.softmax(1), F.pixel_shuffle(up, SCALE).sigmoid().softmax(1)

@@ -60,6 +60,8 @@ def _carafe_pack(module: nn.Module) -> tuple[nn.Module, ...]:
     )
     kernel_size, groups, scale = (attribute(module, name) for name in ("up_kernel", "up_group", "scale_factor"))
     contract.check_limits(kernel_size=kernel_size, scale=scale, groups=groups)
+    if sizes["C"] % groups:
+        raise ValueError(f"its up_group is {groups}, expected a divisor of its {sizes['C']} channels")
     outputs = groups * (kernel_size * scale) ** 2
     if sizes["outputs"] != outputs:
         raise ValueError(f"its content_encoder has {sizes['outputs']} outputs, expected {outputs} by its attributes")
@@ -190,6 +192,10 @@ def _index_block(module: nn.Module) -> tuple[nn.Module, ...]:
         first = branch if isinstance(branch, nn.Conv2d) else next(branch.children(), None)
         if not isinstance(first, nn.Conv2d) or first.stride != (2, 2) or first.kernel_size not in ((2, 2), (4, 4)):
             raise ValueError(f"its '{name}' begins with {first}, expected a 2x2 or 4x4 convolution of stride 2")
+        outputs = [part.out_channels for part in branch.modules() if isinstance(part, nn.Conv2d)][-1]
+        expected = 4 if name == "indexnet" else first.in_channels
+        if outputs != expected:
+            raise ValueError(f"its '{name}' has {outputs} outputs, expected {expected}")
     return (adapters.IndexMaps(children),)
 
 
@@ -212,7 +218,12 @@ def _affinity(module: nn.Module) -> tuple[nn.Module, ...]:
     kernel_size = attribute(module, "s")
     if kernel_size == 1 or sizes["taps"] != 4 * kernel_size**2:
         raise ValueError(f"its kernels have {sizes['taps']} outputs and s={kernel_size}, expected 4*s*s and s above 1")
-    return (adapters.InterChannelUpDown(module),)
+    with torch.device("meta"):
+        new = adapters.InterChannelUpDown(sizes["C"], kernel_size)
+    _adopt(new, module)
+    for norm in ("bnu", "bnv"):  # with their eps and slope
+        new.add_module(norm, module.get_submodule(norm))
+    return (new,)
 
 
 # --- SAPA ---------------------------------------------------------------------------------------------------

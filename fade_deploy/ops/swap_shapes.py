@@ -6,9 +6,21 @@ from collections.abc import Collection
 
 from torch import nn
 
-__all__ = ["Shape", "attribute", "match_shapes", "only"]
+from fade_deploy.errors import InputError
+
+__all__ = ["Shape", "attribute", "check_module", "match_shapes", "only"]
 
 Shape = tuple[int | str, ...]
+
+
+def check_module(model: object) -> None:
+    """Refuse what is no module.
+
+    Raises:
+        InputError: It is not.
+    """
+    if not isinstance(model, nn.Module):
+        raise InputError(f"the model is a {type(model).__name__}, expected a torch.nn.Module")
 
 
 def match_shapes(module: nn.Module, expected: dict[str, Shape]) -> dict[str, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
@@ -26,13 +28,16 @@ def test_every_upsampler_trains(name):
     assert all(torch.isfinite(value.grad).all() for value in tensors.values())
 
 
-@pytest.mark.parametrize("kernel_size", KERNEL_SIZES)
-@pytest.mark.parametrize("name", ["carafe", "sapa", "sapa_gate", "sapa_concat", "encoder_only", "naive", "skip", "a2u"])
+@pytest.mark.parametrize(
+    ("name", "kernel_size"),
+    [
+        (name, kernel_size)
+        for name in ("carafe", "sapa", "sapa_gate", "sapa_concat", "encoder_only", "naive", "skip", "a2u")
+        for kernel_size in KERNEL_SIZES
+        if (name, kernel_size) != ("a2u", 1)
+    ],
+)
 def test_every_kernel_size_of_the_contract_builds_and_runs(name, kernel_size):
-    if name == "a2u" and kernel_size == 1:
-        with pytest.raises(ValueError, match="expected one of 3, 5, 7"):
-            build_upsampler(name, 32, kernel_size=kernel_size)
-        return
     module = build_upsampler(name, 32, kernel_size=kernel_size)
     assert module(torch.rand(1, 32, 4, 6), torch.rand(1, 32, 2, 3)).shape == (1, 32, 4, 6)
 
@@ -74,6 +79,46 @@ def test_choice_that_an_upsampler_does_not_have_is_refused():
         RecipeError, match=r"^upsampler 'indexnet' has no kernel_size to choose, given 5: leave it out$"
     ):
         build_upsampler("indexnet", 8, kernel_size=5)
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "choices", "message"),
+    [
+        ("carafe", 64, {"kernel_size": 4}, "kernel_size is 4, expected one of (1, 3, 5, 7)"),
+        ("sapa", 64, {"kernel_size": 0}, "kernel_size is 0, expected one of (1, 3, 5, 7)"),
+        ("fade_lite", 64, {"kernel_size": -1}, "kernel_size is -1, expected one of (1, 3, 5, 7)"),
+        ("naive", 64, {"compressed": 0}, "compressed is 0, expected at least 1"),
+        ("indexnet_context", 64, {"compressed": -2}, "compressed is -2, expected at least 1"),
+    ],
+)
+def test_value_outside_its_range_is_refused_when_it_is_built(name, channels, choices, message):
+    with pytest.raises(RecipeError, match="^" + re.escape(f"upsampler '{name}': {message}") + "$"):
+        build_upsampler(name, channels, **choices)
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "choices", "message"),
+    [
+        ("fade_scrambled", 64, {"compressed": 6}, "compressed is 6, expected a multiple of 4"),
+        ("a2u", 64, {"kernel_size": 1}, "kernel_size is 1, expected one of (3, 5, 7)"),
+        ("a2u", 48, {}, "channels is 48, expected a multiple of 32"),
+    ],
+)
+def test_value_that_one_class_can_not_have_is_refused_when_it_is_built(name, channels, choices, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        build_upsampler(name, channels, **choices)
+
+
+@pytest.mark.parametrize("size", [(2, 9, 9), (2, 8, 7), (2, 4, 4), (1, 8, 8)])
+@pytest.mark.parametrize("name", sorted(UPSAMPLERS.keys() - {"bilinear"}))
+def test_encoder_that_is_not_twice_the_decoder_is_refused_in_one_line(name, size):
+    batch, height, width = size
+    module = build_upsampler(name, 32)
+    shapes = (
+        rf"\[{batch}, 32, {height}, {width}\], expected \[2, channels, 8, 8\] for a decoder feature \[2, 32, 4, 4\]"
+    )
+    with pytest.raises(ValueError, match=f"^the encoder feature has shape {shapes}"):
+        module(torch.rand(batch, 32, height, width), torch.rand(2, 32, 4, 4))
 
 
 def test_upsampler_takes_its_published_defaults():

@@ -185,6 +185,19 @@ REFUSED = {
     "unshared A2U": (lambda: published.InterChannelUpDown(32, share=False), r"has shape \[32, 32, 1, 1\]"),
     "another function": (lambda: bilinear(published.FADE(6)), "computes something else"),
     "a hook": (lambda: hooked(published.CARAFEPack(4)), "carries hooks"),
+    "no result": (lambda: computing(published.FADE(6), lambda en, de: None), "it returns NoneType, expected a tensor"),
+    "a dict": (lambda: computing(published.CARAFE(3, 1, 2), lambda x, masks: {"out": x}), "it returns dict, expected"),
+    "a tuple of one": (lambda: in_a_tuple(published.SAPA(6)), "computes something else"),
+    "groups that do not divide": (lambda: published.CARAFEPack(4, up_group=3), "its up_group is 3, expected a divisor"),
+    "a call outside the contract": (
+        lambda: computing(published.CARAFE(3, 1, 2), lambda x, masks: published.carafe(x, masks, 3, 1, 3)),
+        r"carafe\(kernel_size=3, group=1, scale=3\): scale is 3, expected",
+    ),
+    "index maps of six sub-pixels": (lambda: six_outputs(published.HolisticIndexBlock(6)), "has 6 outputs, expected 4"),
+    "ours failing": (
+        lambda: computing(padded(published.DepthwiseM2OIndexBlock(6)), lambda x: (x, x)),
+        "it runs, and what would replace it does not: stack expects",
+    ),
     "keys of two functions": (lambda: not_runnable(published.HighToLowFADE(6)), "two public files"),
 }
 
@@ -213,6 +226,31 @@ def hooked(module):
     return module
 
 
+def computing(module, function):
+    """The module with another forward, its class under the same name."""
+    return derived(module, lambda self, *args: function(*args))
+
+
+def in_a_tuple(module):
+    forward = type(module).forward
+    return derived(module, lambda self, *args: (forward(self, *args),))
+
+
+def derived(module, forward):
+    module.__class__ = type(type(module).__name__, (type(module),), {"forward": forward})
+    return module
+
+
+def six_outputs(module):
+    module.indexnet = nn.Conv2d(6, 6, 2, stride=2, bias=False)
+    return module
+
+
+def padded(module):
+    module.indexnet1[0].padding = 1, 1
+    return module
+
+
 def not_runnable(module):
     return module.to("meta")
 
@@ -231,6 +269,11 @@ def test_what_does_not_fit_is_refused_in_one_line_and_nothing_is_swapped(name):
     (swapped,) = swap_upsamplers(model, skip=["odd"])
     assert swapped.name == "fine"
     assert model["odd"] is before["odd"]
+
+
+def test_what_is_no_module_is_refused_in_one_line():
+    with pytest.raises(InputError, match=r"^the model is a NoneType, expected a torch\.nn\.Module$"):
+        swap_upsamplers(None)
 
 
 def test_a_model_that_is_itself_an_upsampler_is_refused_with_the_remedy():

@@ -166,6 +166,100 @@ class Up(nn.Module):
     def forward(self, x, masks):
         return biupsample_naive(x, masks, 3, 2, 2)
 """,
+    "in tuples": """
+import collections
+from fakecv.ops.carafe import carafe
+Ops = collections.namedtuple("Ops", "up scale")
+class Up(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.ops = ("nearest", (Ops(carafe, 2),))
+    def forward(self, x, masks):
+        ops = self.ops[1][0]
+        return ops.up(x, masks, 3, 2, ops.scale)
+""",
+    "in a plain object": """
+import dataclasses
+from fakecv.ops.carafe import carafe
+@dataclasses.dataclass(frozen=True)
+class Ops:
+    up: object
+class Up(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.ops = Ops(up=carafe)
+    def forward(self, x, masks):
+        return self.ops.up(x, masks, 3, 2, 2)
+""",
+    "in a namespace, a dict and a tuple, which hold each other": """
+import types
+from fakecv.ops.carafe import carafe
+OPS = types.SimpleNamespace(table={"ups": (carafe,)})
+OPS.table["self"] = OPS
+class Up(nn.Module):
+    def forward(self, x, masks):
+        return OPS.table["self"].table["ups"][0](x, masks, 3, 2, 2)
+""",
+    "in the class of a plain object": """
+from fakecv.ops.carafe import carafe
+class Worker:
+    def work(self, x, masks):
+        return carafe(x, masks, 3, 2, 2)
+class Up(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.run = Worker().work
+    def forward(self, x, masks):
+        return self.run(x, masks)
+""",
+    "in a module of a plain list": """
+from fakecv.ops.carafe import carafe
+class Inner(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.op = carafe
+    def forward(self, x, masks):
+        return self.op(x, masks, 3, 2, 2)
+class Up(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.ups = [nn.ModuleDict({"a": Inner()})]
+    def forward(self, x, masks):
+        return self.ups[0]["a"](x, masks)
+""",
+    "in a configuration of attributes": """
+from fakecv.ops.carafe import carafe
+class AttrDict(dict):
+    __getattr__ = dict.__getitem__
+class Up(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cfg = AttrDict(ops=AttrDict(up=carafe))
+    def forward(self, x, masks):
+        return self.cfg.ops.up(x, masks, 3, 2, 2)
+""",
+    "as an argument of a partial": """
+import functools
+from fakecv.ops.carafe import carafe
+def mean(first, x, masks, *, second):
+    return (first(x, masks, 3, 2, 2) + second(x, masks, 3, 2, 2)) / 2
+class Up(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.op = functools.partial(mean, carafe, second=carafe)
+    def forward(self, x, masks):
+        return self.op(x, masks)
+""",
+    "behind a cache": """
+import functools
+from fakecv.ops.carafe import carafe
+@functools.cache
+def chosen(kind):
+    return lambda x, masks: carafe(x, masks, 3, 2, 2)
+class Up(nn.Module):
+    def forward(self, x, masks):
+        return chosen("up")(x, masks)
+""",
     "as a partial": """
 import functools
 def carafe(x, normed_mask, kernel_size, group=1, up=1):
@@ -218,6 +312,116 @@ def test_the_function_is_replaced_wherever_it_is_held_and_is_back_afterwards(hel
     assert places
     with pytest.raises((RuntimeError, NotImplementedError)):
         model[0](*inputs)
+
+
+# Objects of users whose every attribute raises, or runs code of theirs.
+ODD_OBJECTS = """
+from fakecv.ops.carafe import carafe
+class AttrDict(dict):
+    __getattr__ = dict.__getitem__
+    def items(self):
+        raise RuntimeError("items ran")
+class Lazy:
+    def __getattribute__(self, name):
+        raise RuntimeError(f"{name} ran")
+class Proxy:
+    __class__ = __dict__ = property(lambda self: 1 / 0)
+    __hash__ = None
+class Raising:
+    @property
+    def func(self):
+        raise RuntimeError("func ran")
+    __wrapped__ = __func__ = fget = __name__ = func
+    def __call__(self):
+        raise RuntimeError("it was called")
+    def __eq__(self, other):
+        raise RuntimeError("it was compared")
+    __hash__ = object.__hash__
+class Up(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cfg = AttrDict(a=AttrDict(), lazy=Lazy())
+        self.objects = [Lazy(), Proxy(), (Raising(), Proxy()), {Raising(): Lazy(), ("key",): Raising()}]
+        self.raising = Raising()
+    def forward(self, x, masks):
+        return carafe(x, masks, 3, 2, 2)
+"""
+
+
+def test_objects_whose_attributes_raise_are_looked_at_from_outside(load):
+    model = load(ODD_OBJECTS).Up()
+    features, masks = map(torch.from_numpy, example())
+    with carafe_replaced(model) as places:
+        assert model(features, masks).shape == (2, 6, 6, 10)
+    assert places == ("their_network.carafe",)
+
+
+def test_a_set_is_not_listed_and_the_attribute_beside_it_is(load):
+    model = load("""
+from fakecv.ops.carafe import carafe
+class Up(nn.Module):
+    def __init__(self, op=None):
+        super().__init__()
+        self.ops, self.up = {carafe}, carafe
+""").Up()
+    with carafe_replaced(nn.Sequential(model)) as places:
+        assert places == ("0.up", "their_network.carafe")
+
+
+def test_a_chain_of_a_thousand_objects_is_followed(load):
+    file = load("""
+from fakecv.ops.carafe import carafe
+class Node:
+    def __init__(self, next):
+        self.next = next
+class Up(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.chain = carafe
+        for _ in range(2000):
+            self.chain = Node(self.chain)
+""")
+    model = file.Up()
+    held = file.carafe
+    del file.carafe
+    with carafe_replaced(model) as places:
+        node = model.chain
+        while isinstance(node, file.Node):
+            node = node.next
+        assert node is not held
+    assert len(places) == 1
+
+
+def test_a_method_of_that_name_is_left_alone(load):
+    model = load("""
+class Up(nn.Module):
+    def carafe(self, x, masks, kernel_size, scale):
+        return x
+    def forward(self, x, masks):
+        return self.carafe(x, masks, 3, 2)
+""").Up()
+    features, masks = map(torch.from_numpy, example())
+    with carafe_replaced(model) as places:
+        assert places == ()
+        assert model(features, masks) is features
+
+
+def test_what_is_no_module_is_refused_in_one_line():
+    message = r"^the model is a NoneType, expected a torch\.nn\.Module$"
+    with pytest.raises(InputError, match=message), carafe_replaced(None):
+        pass
+
+
+def test_a_copy_that_returns_no_tensor_is_refused(load):
+    model = load("""
+def carafe(x, masks, kernel_size, group=1, up=1):
+    return None
+class Up(nn.Module):
+    def forward(self, x, masks):
+        return carafe(x, masks, 3)
+""").Up()
+    with pytest.raises(InputError, match=r"their_network.carafe: .* check=False"), carafe_replaced(model):
+        pass
 
 
 # A network like FreqFusion: low-pass kernels (K = 5) upsample by 2, high-pass kernels (K = 3) filter at scale 1, both
