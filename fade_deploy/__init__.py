@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from fade_deploy.api.tables import paper_table
     from fade_deploy.api.verified_file import ExportResult
     from fade_deploy.ops.registry import UPSAMPLERS, build_upsampler
-    from fade_deploy.ops.swap import Swapped, swap_upsamplers
-    from fade_deploy.ops.swap_carafe import carafe_replaced
     from fade_deploy.serve.matting_predictor import MattingPredictor
     from fade_deploy.serve.predictor import Predictor
+    from fade_deploy.swap.carafe import carafe_replaced
+    from fade_deploy.swap.modules import Swapped, swap_upsamplers
 
 __all__ = [
     "ExportOptions",
@@ -60,9 +60,9 @@ _LAZY = {
     "paper_table": "fade_deploy.api.tables",
     "UPSAMPLERS": "fade_deploy.ops.registry",
     "build_upsampler": "fade_deploy.ops.registry",
-    "Swapped": "fade_deploy.ops.swap",
-    "swap_upsamplers": "fade_deploy.ops.swap",
-    "carafe_replaced": "fade_deploy.ops.swap_carafe",
+    "Swapped": "fade_deploy.swap.modules",
+    "swap_upsamplers": "fade_deploy.swap.modules",
+    "carafe_replaced": "fade_deploy.swap.carafe",
 }
 
 
@@ -71,7 +71,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'fade_deploy' has no attribute '{name}'")
     if _LAZY[name].startswith("fade_deploy.api.export") or name == "ExportResult":
         require_exporting()
-    elif _LAZY[name].startswith("fade_deploy.ops"):
+    elif _LAZY[name].startswith(("fade_deploy.ops", "fade_deploy.swap")):
         require("torch", extra="export")
     return getattr(importlib.import_module(_LAZY[name]), name)
 

@@ -1,6 +1,6 @@
 """Upsamplers of public repositories, in any model, replaced in place by ours with their weights.
 
-Recognised by class name, parameters and attributes (``swap_recognise.py``), then tried: where the module runs at all,
+Recognised by class name, parameters and attributes (``known.py``), then tried: where the module runs at all,
 it and its replacement must agree on noise with random weights, because public copies of one name differ.
 """
 
@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from fade_deploy.errors import InputError
-from fade_deploy.ops.swap_carafe import carafe_replaced
-from fade_deploy.ops.swap_recognise import KNOWN, Kind
-from fade_deploy.ops.swap_shapes import check_module
+from fade_deploy.swap.carafe import carafe_replaced
+from fade_deploy.swap.known import KNOWN, Kind
+from fade_deploy.swap.shapes import check_module
 from fade_deploy.tolerances import tolerance
 
 __all__ = ["Swapped", "swap_upsamplers"]

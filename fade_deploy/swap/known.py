@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from fade_deploy import contract
-from fade_deploy.ops import swap_adapters as adapters
 from fade_deploy.ops.fade import low_to_high_key
-from fade_deploy.ops.swap_shapes import Shape, attribute, match_shapes, only
+from fade_deploy.swap import adapters
+from fade_deploy.swap.shapes import Shape, attribute, match_shapes, only
 
 __all__ = ["KNOWN", "Kind"]
 

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from fade_deploy.errors import InputError
 from fade_deploy.ops.reassembly import reassemble
-from fade_deploy.ops.swap_search import PARAMETERS, Place, places_of_carafe
-from fade_deploy.ops.swap_shapes import check_module
+from fade_deploy.swap.search import PARAMETERS, Place, places_of_carafe
+from fade_deploy.swap.shapes import check_module
 from fade_deploy.tolerances import tolerance
 
 __all__ = ["carafe_replaced"]

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from fade_deploy.api.export_module import export_module
-from fade_deploy.ops.swap import swap_upsamplers
-from fade_deploy.ops.swap_carafe import carafe_replaced
+from fade_deploy.swap.carafe import carafe_replaced
+from fade_deploy.swap.modules import swap_upsamplers
 from tests.ops import published_upsamplers as published
 
 

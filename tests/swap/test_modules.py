@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from fade_deploy.errors import InputError
-from fade_deploy.ops.swap import swap_upsamplers
+from fade_deploy.swap.modules import swap_upsamplers
 from fade_deploy.tolerances import tolerance
 from tests.golden import recipe
 from tests.golden_weights import GOLDEN
@@ -107,7 +107,7 @@ def test_a_module_that_takes_its_masks_keeps_doing_so(build):
     given = model.neck.ups[0](features=features, masks=masks)
     expected = published.unfolded(features, masks, 3, 2, 2)
     np.testing.assert_allclose(given.numpy(), expected.numpy(), atol=tolerance("OPERATOR_FP32").atol, rtol=0)
-    assert swapped.old == f"tests.ops.published_upsamplers.{build.__name__}"
+    assert swapped.old == f"tests.swap.published_upsamplers.{build.__name__}"
 
 
 def test_the_plain_reassembly_keeps_taking_its_kernel_size_with_the_call():

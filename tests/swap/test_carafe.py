@@ -12,7 +12,7 @@ from torch import nn
 
 from fade_deploy.errors import InputError
 from fade_deploy.ops import numpy_oracle
-from fade_deploy.ops.swap_carafe import carafe_replaced
+from fade_deploy.swap.carafe import carafe_replaced
 from fade_deploy.tolerances import tolerance
 
 # A package like mmcv: its function is an autograd function's apply, and needs a GPU.
