@@ -9,7 +9,7 @@ from torch import nn
 from fade_deploy.api.export_module import export_module
 from fade_deploy.swap.carafe import carafe_replaced
 from fade_deploy.swap.modules import swap_upsamplers
-from tests.ops import published_upsamplers as published
+from tests.swap import published_upsamplers as published
 
 
 class Network(nn.Module):

@@ -14,7 +14,7 @@ from fade_deploy.swap.modules import swap_upsamplers
 from fade_deploy.tolerances import tolerance
 from tests.golden import recipe
 from tests.golden_weights import GOLDEN
-from tests.ops import published_upsamplers as published
+from tests.swap import published_upsamplers as published
 
 # Golden case -> constructor of the channels, inputs in the order of the call, outputs in the order of the return.
 GOLDEN_CASES = {
