@@ -48,7 +48,7 @@ def upsampler_in(slot: str, weights: WeightShapes, recipe: Recipe) -> dict[str, 
         CheckpointError: An upsampler that we don't know, or two that share their names without a statement.
         RecipeError: The recipe states another one than the weights are.
     """
-    stated = _stated(weights, recipe)
+    stated = _stated_upsampler(weights, recipe)
     keys = {key.removeprefix(f"{slot}.") for key in weights.shapes if key.startswith(f"{slot}.")}
     if not keys:
         return {"upsampler": _one_of((BILINEAR,), stated, weights, recipe)}
@@ -120,33 +120,34 @@ def _kernel_size(channels: int, weights: WeightShapes, *, kernels: int = 1) -> i
 
 def _stated_kernel_size(weights: WeightShapes, recipe: Recipe) -> int:
     """K of SAPA, whose weights don't hold it: as stated, else as published."""
-    fact = weights.facts.get("kernel_size", 0)
-    if fact not in (0, *KERNEL_SIZES) or recipe.kernel_size not in (0, *KERNEL_SIZES):
+    kernel_size = _stated("kernel_size", weights, recipe) or PUBLISHED_SAPA_KERNEL_SIZE
+    if type(kernel_size) is not int or kernel_size not in KERNEL_SIZES:
         raise CheckpointError(
-            f"{weights.path}: kernel_size is stated as {one_line(fact or recipe.kernel_size)}, expected one of "
-            f"{KERNEL_SIZES}: mend meta['fade_deploy'], or the recipe"
+            f"{weights.path}: kernel_size is stated as {one_line(kernel_size)}, expected one of {KERNEL_SIZES}: mend "
+            "meta['fade_deploy'], or the recipe"
         )
-    if fact and recipe.kernel_size not in (0, fact):
-        raise RecipeError(
-            f"recipe '{recipe.name}' has kernel_size = {recipe.kernel_size}, but {weights.path} says {fact}: leave it "
-            "out of the recipe"
-        )
-    return int(fact or recipe.kernel_size or PUBLISHED_SAPA_KERNEL_SIZE)
+    return kernel_size
 
 
-def _stated(weights: WeightShapes, recipe: Recipe) -> str:
-    fact = weights.facts.get("upsampler") or ""
-    if not isinstance(fact, str):
+def _stated_upsampler(weights: WeightShapes, recipe: Recipe) -> str:
+    name = _stated("upsampler", weights, recipe)
+    if not isinstance(name, str):
         raise CheckpointError(
-            f"{weights.path}: meta['fade_deploy']['upsampler'] is {one_line(fact)}, expected a name: mend it and save "
+            f"{weights.path}: meta['fade_deploy']['upsampler'] is {one_line(name)}, expected a name: mend it and save "
             "again"
         )
-    if fact and recipe.upsampler not in ("", fact):
+    return name
+
+
+def _stated(field: str, weights: WeightShapes, recipe: Recipe) -> Any:
+    """What the checkpoint's facts or the recipe state, where they don't contradict each other; else empty."""
+    fact, asked = weights.facts.get(field), getattr(recipe, field)
+    if fact and asked and asked != fact:
         raise RecipeError(
-            f"recipe '{recipe.name}' has upsampler = '{recipe.upsampler}', but {weights.path} says '{one_line(fact)}': "
-            "leave it out of the recipe"
+            f"recipe '{recipe.name}' has {field} = {asked!r}, but {weights.path} says {one_line(repr(fact))}: leave it "
+            "out of the recipe"
         )
-    return fact or recipe.upsampler
+    return fact or asked
 
 
 def _one_of(names: tuple[str, ...], stated: str, weights: WeightShapes, recipe: Recipe) -> str:
@@ -163,22 +164,16 @@ def _layout(weights: WeightShapes, recipe: Recipe) -> str:
 
     Two files of the reference give the same high-to-low names to two functions, so these names need a statement.
     """
-    fact = weights.facts.get("high_to_low") or ""
-    if fact not in ("", "exact", "scrambled"):
+    stated = _stated("high_to_low", weights, recipe)
+    if stated not in ("", "exact", "scrambled"):
         raise CheckpointError(
-            f"{weights.path}: meta['fade_deploy']['high_to_low'] is '{one_line(fact)}', expected 'exact' or "
+            f"{weights.path}: meta['fade_deploy']['high_to_low'] is '{one_line(stated)}', expected 'exact' or "
             "'scrambled': mend it and save again"
         )
-    if fact and recipe.high_to_low not in ("", fact):
-        raise RecipeError(
-            f"recipe '{recipe.name}' has high_to_low = '{recipe.high_to_low}', but {weights.path} says '{fact}': leave "
-            "it out of the recipe"
-        )
-    stated = fact or recipe.high_to_low
     if not stated and weights.is_high_to_low:
         raise CheckpointError(
             f"{weights.path} has the upsampler keys of FADE_H2L.py, of which two exist that compute different things: "
             'state high_to_low = "exact" (the CUDA file) or "scrambled" (the plain PyTorch file) under [model] '
             f"{state_it(recipe.task)}"
         )
-    return stated or "exact"
+    return str(stated) or "exact"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import ClassVar, Self
 
 import torch
@@ -17,7 +18,7 @@ from fade_deploy.recipe import Recipe, Shape
 __all__ = ["Deployed", "DeployedMatting", "DeployedSegmentation"]
 
 
-class Deployed(nn.Module):
+class Deployed(nn.Module, ABC):
     """A model as a file holds it; its inputs are float32 [N, C, H, W], or uint8 [N, H, W, C] with preprocessing.
 
     Args:
@@ -57,9 +58,9 @@ class Deployed(nn.Module):
         rows, columns = (1, 2) if self.embed_preprocess else (2, 3)
         return {name: {0: "batch", rows: "height", columns: "width"} for name in self.CHANNELS}
 
+    @abstractmethod
     def output_shape(self, shape: Shape | None) -> tuple[int | str, ...]:
         """Of the file's output, for a fixed shape or by names."""
-        raise NotImplementedError
 
     def for_export(self) -> Self:
         """The same function, prepared for a file; the reference of the comparison stays the unchanged module."""
