@@ -127,6 +127,7 @@ def _graph(deployed: Deployed, options: ExportOptions) -> ir.Model:
         },
         opset=options.opset,
         standard_ops=options.standard_ops,
+        wrapper="model.",
     )
     return onnx_from_model(deployed, example, graph_options)
 

@@ -26,7 +26,7 @@ from fade_deploy.tolerances import Tolerance
 from fade_deploy.verify.agreement import Agreement, worst
 from fade_deploy.version import __version__
 
-__all__ = ["facts_of", "manifest_document"]
+__all__ = ["facts_of", "file_facts", "manifest_document"]
 
 
 def facts_of(read: Checkpoint, deployed: Deployed, options: ExportOptions) -> dict[str, Any]:
@@ -49,13 +49,24 @@ def facts_of(read: Checkpoint, deployed: Deployed, options: ExportOptions) -> di
         "size_multiple": recipe.size_multiple,
         **(_segmentation_facts(read, model, recipe) if isinstance(model, SegFormer) else {}),
         "recipe": recipe.name,
-        "shape": str(options.shape) if options.shape else "dynamic",
-        "opset": options.opset,
-        "operators": "standard" if options.standard_ops else f"{contract.DOMAIN} {contract.VERSION}",
-        "lowest_onnxruntime": contract.LOWEST_ONNXRUNTIME[options.opset],
+        **file_facts(
+            shape=str(options.shape) if options.shape else "dynamic",
+            opset=options.opset,
+            standard_ops=options.standard_ops,
+        ),
         "parameters": complexity.parameters,
         "macs": {"height": complexity.height, "width": complexity.width, "count": complexity.macs},
         "checkpoint_sha256": read.sha256,
+    }
+
+
+def file_facts(*, shape: str, opset: int, standard_ops: bool) -> dict[str, Any]:
+    """What every file says about its form, whatever the model, and which packages wrote it."""
+    return {
+        "shape": shape,
+        "opset": opset,
+        "operators": "standard" if standard_ops else f"{contract.DOMAIN} {contract.VERSION}",
+        "lowest_onnxruntime": contract.LOWEST_ONNXRUNTIME[opset],
         "versions": {
             "fade-deploy": __version__,
             **{package: metadata.version(package) for package in ("torch", "onnx", "onnxscript", "onnx-ir")},

@@ -18,9 +18,9 @@ from polygraphy.backend.onnxrt import OnnxrtRunner
 
 from fade_deploy import artefact, contract
 from fade_deploy.api.manifest import manifest_document
-from fade_deploy.errors import ExportError
+from fade_deploy.errors import ExportError, InputError
 from fade_deploy.runtimes.eager import EagerRunner
-from fade_deploy.runtimes.ort import session_from_onnx
+from fade_deploy.runtimes.ort import ort_version, session_from_onnx
 from fade_deploy.tolerances import Tolerance
 from fade_deploy.verify.agreement import Agreement, compare
 from fade_deploy.verify.inputs import VerificationInput
@@ -54,9 +54,13 @@ def check_target(target: Path, *, opset: int, force: bool) -> None:
     """
     if opset not in contract.LOWEST_ONNXRUNTIME:
         first, *_, last = contract.LOWEST_ONNXRUNTIME
-        raise ExportError(f"opset {opset} is not supported: give --opset {first} to {last}")
+        raise ExportError(
+            f"opset {opset!r} is not supported: give --opset {first} to {last} (in Python, opset={first} to {last})"
+        )
     if target.suffix != ".onnx":
-        raise ExportError(f"{target} does not end in .onnx, which runtimes expect; give another name with -o")
+        raise ExportError(
+            f"{target} does not end in .onnx, which runtimes expect; give another name with -o (in Python, output)"
+        )
     for path in (target, _unverified(target)):
         artefact.check_target(path, force=force)
         artefact.check_target(path.with_suffix(".json"), force=force)
@@ -112,7 +116,13 @@ def _verify(
     path: Path, eager: Eager, outputs: Sequence[str], inputs: Iterable[VerificationInput], bound: Tolerance
 ) -> list[Agreement]:
     """Compare the file on disk with the eager module, one line of log for each output and shape."""
-    session = session_from_onnx(path)
+    try:
+        session = session_from_onnx(path)
+    except InputError as error:  # it speaks of a file that a user gave
+        raise ExportError(
+            f"ONNX Runtime {ort_version()} can't load the file: {_reason(error.__cause__ or error)}; expected "
+            "operations and dtypes that it has on the CPU: export a float32 module, or give another opset"
+        ) from error
     agreements: list[Agreement] = []
     for batch in inputs:
         # A dynamic size is -1; the dtype is what the batch has.
@@ -128,17 +138,26 @@ def _verify(
             found = compare(
                 EagerRunner(eager, metadata), OnnxrtRunner(session), [batch], outputs=outputs, tolerance=bound
             )
-        except (MemoryError, RuntimeError) as error:  # torch's allocator raises the latter
-            if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
+        except Exception as error:  # onnxruntime's own exceptions have no common parent below it
+            if isinstance(error, MemoryError) or "allocate memory" in str(error):
+                raise ExportError(
+                    f"comparing with PyTorch at {batch.shape} takes more memory than this machine has: give a smaller "
+                    "--shape, or a recipe that verifies at smaller ones (in Python, also a smaller example)"
+                ) from error
+            if not type(error).__module__.startswith("onnxruntime"):
                 raise
             raise ExportError(
-                f"comparing with PyTorch at {batch.shape} takes more memory than this machine has: give a smaller "
-                "--shape, or a recipe that verifies at smaller ones"
+                f"ONNX Runtime {ort_version()} can't run the file at {batch.shape}, which PyTorch runs: "
+                f"{_reason(error)}; expected one graph for all sizes: keep the size fixed, or mend what depends on it"
             ) from error
         agreements += found
         for agreement in found:
             logger.info("verify: %s", _line(agreement, time.perf_counter() - start))
     return agreements
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split())
 
 
 def _line(agreement: Agreement, seconds: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,6 +39,7 @@ class GraphOptions:
     dimensions: Mapping[str, Any] = field(default_factory=dict)
     opset: int = 18
     standard_ops: bool = False  # inline the function bodies
+    wrapper: str = ""  # left out of the names of weights and modules: "model." for what models.deployed holds
 
 
 def onnx_from_model(model: nn.Module, inputs: Mapping[str, Tensor], options: GraphOptions) -> ir.Model:
@@ -58,10 +60,12 @@ def onnx_from_model(model: nn.Module, inputs: Mapping[str, Tensor], options: Gra
         An IR model of IR version 10.
     """
     names = {name for axes in options.dynamic_axes.values() for name in axes.values()}
-    dims = {name: options.dimensions.get(name) or torch.export.Dim(name, min=1) for name in sorted(names)}
-    shapes = tuple(
-        {axis: dims[dim] for axis, dim in options.dynamic_axes.get(name, {}).items()} or None for name in inputs
-    )
+    # Numbered, because torch takes no name that is no identifier.
+    dims = {
+        name: options.dimensions.get(name) or torch.export.Dim(f"dimension{i}", min=1)
+        for i, name in enumerate(sorted(names))
+    }
+    shapes = [{axis: dims[dim] for axis, dim in options.dynamic_axes.get(name, {}).items()} or None for name in inputs]
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             model,
@@ -70,7 +74,7 @@ def onnx_from_model(model: nn.Module, inputs: Mapping[str, Tensor], options: Gra
             opset_version=options.opset,
             input_names=list(inputs),
             output_names=list(options.outputs),
-            dynamic_shapes=shapes if names else None,
+            dynamic_shapes=_by_parameter(model, shapes) if names else None,
             custom_translation_table=_translations(),
             verbose=False,
         )
@@ -79,10 +83,18 @@ def onnx_from_model(model: nn.Module, inputs: Mapping[str, Tensor], options: Gra
     passes.attach_function_bodies(exported)
     if options.standard_ops:
         passes.inline_functions(exported)
-    passes.keep_module_names(exported)
-    passes.name_interface(exported, options.dynamic_axes, options.outputs)
+    passes.keep_module_names(exported, wrapper=options.wrapper)
+    passes.name_interface(exported, options.dynamic_axes, options.outputs, wrapper=options.wrapper)
     passes.make_reproducible(exported)
     return exported
+
+
+def _by_parameter(model: nn.Module, shapes: Sequence[Any]) -> tuple[Any, ...]:
+    """One entry for each parameter of ``forward``, as torch.export wants it: ``*features`` has one for all of them."""
+    for i, parameter in enumerate(inspect.signature(model.forward).parameters.values()):
+        if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            return (*shapes[:i], tuple(shapes[i:]))
+    return tuple(shapes)
 
 
 def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
@@ -129,13 +141,16 @@ def _schema(operator: contract.Operator, name: str) -> onnx.defs.OpSchema:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Hold back what the exporter says about itself: missing torchvision, its own deprecations."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Hold back what the exporter says: missing torchvision, its deprecations, stacks of what it raises anyway."""
+    loggers = [logging.getLogger(name) for name in ("torch", "torch.onnx", "onnx_ir", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
     try:
-        with warnings.catch_warnings():
+        # torch.export prints some graphs straight to standard error.
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -23,7 +23,6 @@ __all__ = [
 MODULE_KEY = "fade.module"
 IR_VERSION = 10  # what ONNX Runtime 1.18 and newer read; nothing later is used
 _SCOPES_KEY = "pkg.torch.onnx.name_scopes"
-_WRAPPER = "model."  # models.deployed holds the user's model under this name
 
 
 def attach_function_bodies(model: ir.Model) -> None:
@@ -46,14 +45,17 @@ def inline_functions(model: ir.Model) -> None:
     del model.graph.opset_imports[contract.DOMAIN]
 
 
-def keep_module_names(model: ir.Model) -> None:
-    """Keep of each node's origin the module's name in the user's model; drop traces, paths and class names."""
+def keep_module_names(model: ir.Model, *, wrapper: str) -> None:
+    """Keep of each node's origin the module's name in the user's model; drop traces, paths and class names.
+
+    ``wrapper`` is left out of the names: ``model.`` where the exported module holds the user's as ``model``.
+    """
     for node in model.graph:
         scopes = ast.literal_eval(node.metadata_props.get(_SCOPES_KEY, "[]"))
         node.metadata_props.clear()
         node.doc_string = None
         # The last scope is the torch op's own name.
-        modules = [scope.removeprefix(_WRAPPER) for scope in scopes[:-1] if scope not in ("", _WRAPPER[:-1])]
+        modules = [scope.removeprefix(wrapper) for scope in scopes[:-1] if scope not in ("", wrapper[:-1])]
         if modules and not modules[-1].startswith("_"):
             node.metadata_props[MODULE_KEY] = modules[-1]
 
@@ -62,10 +64,14 @@ def name_interface(
     model: ir.Model,
     dynamic_axes: Mapping[str, Mapping[int, str]],
     outputs: Mapping[str, Sequence[int | str] | None],
+    *,
+    wrapper: str,
 ) -> None:
     """Name the dynamic dimensions of the inputs, state the outputs' shapes, and give weights their checkpoint names.
 
     Shapes of inner tensors are dropped: they carry the exporter's anonymous symbols, and every runtime infers its own.
+    ``wrapper`` is left out of the weights' names. An inner tensor that is called as an input or output gets another
+    name.
     """
     graph = model.graph
     for value in graph.inputs:
@@ -83,8 +89,9 @@ def name_interface(
                 value.shape = value.type = None
     for name in list(graph.initializers):
         value = graph.initializers[name]
-        if name.startswith(_WRAPPER):
-            value.name = name.removeprefix(_WRAPPER)
+        if wrapper and name.startswith(wrapper):
+            value.name = name.removeprefix(wrapper)
+    common_passes.NameFixPass()(model)
 
 
 def make_reproducible(model: ir.Model) -> None:

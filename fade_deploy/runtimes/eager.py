@@ -37,9 +37,10 @@ class EagerRunner(BaseRunner):  # type: ignore[misc] # polygraphy ships no types
         return self.input_metadata
 
     def infer_impl(self, feed_dict: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
-        inputs = {name: torch.from_numpy(array) for name, array in feed_dict.items()}
+        # Copies: the function may work in place, and the other runner is fed the same arrays.
+        inputs = {name: torch.from_numpy(array.copy()) for name, array in feed_dict.items()}
         start = time.perf_counter()
         with torch.no_grad():
-            results = {name: tensor.numpy() for name, tensor in self.function(**inputs).items()}
+            results = {name: tensor.detach().numpy() for name, tensor in self.function(**inputs).items()}
         self.inference_time = time.perf_counter() - start
         return results

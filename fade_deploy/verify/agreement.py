@@ -23,8 +23,9 @@ from fade_deploy.verify.inputs import VerificationInput
 
 __all__ = ["SCORES", "Agreement", "compare", "worst"]
 
-# What a segmentation reference adds to its outputs: class scores [N, classes, ...] whose argmax are the labels.
-SCORES = "class_scores"
+# What a segmentation reference adds to its outputs: class scores [N, classes, ...] whose argmax are the labels. No
+# output of a file bears this name: a C string ends at the NUL.
+SCORES = "\0class_scores"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +36,7 @@ class Agreement:
     shape: str  # of the input, NxHxW
     source: str  # of the input
     passed: bool
-    max_error: float | None  # absolute; None for an output of labels, or of another shape or dtype
+    max_error: float | None  # absolute; None for labels with scores, for another shape or dtype, for no elements
     mean_error: float | None
     p999_error: float | None  # 99.9 % of the values are at most this far apart
     reference_std: float | None
@@ -60,15 +61,16 @@ def compare(
 ) -> list[Agreement]:
     """Run both on every input and compare ``outputs`` elementwise, and the labels with their margin where there are.
 
-    An element fails where its error exceeds ``atol`` and ``rtol * |reference|`` or is not a number; a label fails
-    where the candidate differs although the reference's best score leads by more than the tolerated error. Another
-    shape or dtype fails, and so does a reference that is not finite: there is nothing to compare with.
+    A float fails where its error exceeds ``atol`` and ``rtol * |reference|`` or is not a number; a label fails where
+    the candidate differs although the reference's best score leads by more than the tolerated error. Integers and
+    booleans without scores must be equal, whatever the tolerance. Another shape or dtype fails, and so does a
+    reference that is not finite or has no elements: there is nothing to compare with.
 
     Args:
         reference: Gives the outputs, and ``SCORES`` where there are labels.
         candidate: Gives the outputs.
         inputs: One batch each.
-        outputs: Names of the outputs; floats (with ``SCORES``: over axis 1), or integer labels.
+        outputs: Names of the outputs; floats (with ``SCORES``: over axis 1), integers or booleans.
         tolerance: The bound.
     """
     return [
@@ -99,17 +101,22 @@ def _measure(
     output: str,
     tolerance: Tolerance,
 ) -> Agreement:
-    is_labels = np.issubdtype(expected.dtype, np.integer)
+    is_exact = expected.dtype == np.bool_ or np.issubdtype(expected.dtype, np.integer)
     same_form = (given.shape, given.dtype) == (expected.shape, expected.dtype)
     compared: int | None = None
     agreeing: int | None = None
     if scores is not None:
-        compared, agreeing = _label_counts(scores, given if is_labels else given.argmax(1), tolerance)
+        compared, agreeing = _label_counts(scores, given if is_exact else given.argmax(1), tolerance)
     passed = same_form and compared == agreeing and bool(np.isfinite(expected if scores is None else scores).all())
+    passed = passed and expected.size > 0
     errors: tuple[float | None, float | None, float | None] = (None, None, None)
-    if same_form and not is_labels:
-        error = np.abs(given - expected)
-        passed = passed and _is_within(error, expected, tolerance)
+    if same_form and expected.size and (scores is None or not is_exact):
+        if is_exact:
+            passed = passed and np.array_equal(given, expected)
+            error = _distance(given, expected)
+        else:
+            error = np.abs(given - expected)
+            passed = passed and _is_within(error, expected, tolerance)
         errors = (float(error.max()), float(error.mean(dtype=np.float64)), _quantile(error.ravel(), 0.999))
     return Agreement(
         output=output,
@@ -123,6 +130,13 @@ def _measure(
         labels_compared=compared,
         labels_agreeing=agreeing,
     )
+
+
+def _distance(given: NDArray[Any], expected: NDArray[Any]) -> NDArray[np.float64]:
+    """``|given - expected|`` of integers or booleans: modulo 2**64, where a difference of no two of them overflows."""
+    larger, smaller = np.maximum(given, expected).astype(np.uint64), np.minimum(given, expected).astype(np.uint64)
+    with np.errstate(over="ignore"):
+        return np.asarray(larger - smaller, np.float64)
 
 
 def _is_within(error: NDArray[Any], expected: NDArray[Any], tolerance: Tolerance) -> bool:

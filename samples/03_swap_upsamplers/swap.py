@@ -86,7 +86,7 @@ def export_segnet() -> None:
     model = SegNet(SegNetConfig(outputs=4, widths=(16, 32), convs=(1, 1))).eval()
     for i, width in enumerate((32, 16)):  # coarsest first
         print(f"upsamplers.{i}: {type(model.upsamplers[i]).__name__} -> FADE({width})")
-        model.upsamplers[i] = FADE(width)
+        model.upsamplers[i] = FADE(width).eval()
     # Max-unpooling has no weights to take over: here you would train. The export needs none of that.
     export(model, torch.rand(1, 3, 64, 96), "segnet.onnx")
 

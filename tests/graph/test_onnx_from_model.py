@@ -44,6 +44,7 @@ def exported(model: DeployedSegmentation, **options) -> onnx.ModelProto:
             outputs={"logits": ("batch", CLASSES, "height/4", "width/4")},
             dynamic_axes={"image": {0: "batch", 2: "height", 3: "width"}},
             dimensions={"height": 32 * rows, "width": 32 * columns},
+            wrapper="model.",
             **options,
         ),
     )
@@ -150,3 +151,52 @@ def test_every_upsampler_exports_and_agrees(upsampler):
     session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
     bound = tolerance("ORT_CPU_FP32")
     np.testing.assert_allclose(session.run(None, {"image": image})[0], expected, atol=bound.atol, rtol=bound.rtol)
+
+
+class Own(torch.nn.Module):
+    """A user's: a part called ``model`` beside a weight of the same name as that part's."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.model = torch.nn.Conv2d(3, 3, 1)
+        self.weight = torch.nn.Parameter(torch.randn(3, 3, 1, 1))
+
+    def forward(self, image):
+        return self.model(image).relu() + torch.nn.functional.conv2d(image, self.weight)
+
+
+@pytest.mark.parametrize(
+    ("image", "output"), [("image", "output"), ("weight", "relu")], ids=["own", "of-inner-tensors"]
+)
+def test_a_users_module_keeps_its_names_and_the_file_those_asked_for(image, output):
+    model, example = Own().eval(), torch.randn(2, 3, 4, 5)
+    proto = ir.serde.serialize_model(onnx_from_model(model, {image: example}, GraphOptions(outputs={output: None})))
+    onnx.checker.check_model(proto, full_check=True)
+    names = {initializer.name for initializer in proto.graph.initializer}
+    assert {"model.weight", "model.bias"} <= names
+    assert ("weight" in names) is (image != "weight")
+    modules = [entry.value for node in proto.graph.node for entry in node.metadata_props if entry.key == MODULE_KEY]
+    assert "model" in modules
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    with torch.no_grad():
+        expected = model(example).numpy()
+    np.testing.assert_allclose(session.run([output], {image: example.numpy()})[0], expected, atol=1e-5)
+
+
+class Sum(torch.nn.Module):
+    def forward(self, first, *features):
+        return first + sum(features)
+
+
+def test_inputs_of_a_starred_parameter_are_dynamic_by_names_that_are_no_identifiers():
+    axes = {name: {0: "my-batch", 1: "my width"} for name in ("a", "b", "c")}
+    inputs = {name: torch.randn(2, 3) for name in axes}
+    graph = onnx_from_model(Sum().eval(), inputs, GraphOptions(outputs={"sum": None}, dynamic_axes=axes))
+    proto = ir.serde.serialize_model(graph)
+    onnx.checker.check_model(proto, full_check=True)
+    for value in proto.graph.input:
+        assert [dim.dim_param for dim in value.type.tensor_type.shape.dim] == ["my-batch", "my width"]
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    ones = np.ones((1, 7), np.float32)
+    np.testing.assert_array_equal(session.run(None, dict.fromkeys(axes, ones))[0], 3 * ones)

@@ -209,6 +209,66 @@ def test_labels_of_another_shape_or_dtype_disagree(given: NDArray[Any]) -> None:
     assert not compared(given, LABELS, scores=PIXELS).passed
 
 
+# --- integers and booleans that are no labels ------------------------------------------------------------------------
+
+
+def compared_exactly(given: NDArray[Any], expected: NDArray[Any]) -> Agreement:
+    runners = Fixed("reference", out=expected), Fixed("candidate", out=given)
+    loose = Tolerance(atol=100, rtol=100, why="floats may differ by so much; integers by nothing")
+    (agreement,) = compare(*runners, [batch()], outputs=["out"], tolerance=loose)
+    assert (agreement.labels_compared, agreement.labels_agreeing) == (None, None)
+    return agreement
+
+
+@pytest.mark.parametrize(
+    ("expected", "given", "largest"),
+    [
+        (np.array([3, -1, 7, 0], np.int64), np.array([3, -1, 7, 0], np.int64), 0),
+        (np.array([3, -1, 7, 0], np.int64), np.array([3, 2, 6, 0], np.int64), 3),
+        (np.array([2**62 + 1]), np.array([2**62]), 1),  # one number in float64
+        (np.array([-(2**63), 0]), np.array([2**63 - 1, 0]), 2**64 - 1),
+        (np.array([0, 9], np.uint8), np.array([255, 9], np.uint8), 255),
+        (np.array([-128, 9], np.int8), np.array([127, 9], np.int8), 255),
+        (np.array([True, False]), np.array([True, False]), 0),
+        (np.array([True, False]), np.array([False, False]), 1),
+        (np.array(5), np.array(5), 0),
+        (np.array(5), np.array(7), 2),
+    ],
+)
+def test_integers_and_booleans_must_be_equal(expected: NDArray[Any], given: NDArray[Any], largest: int) -> None:
+    agreement = compared_exactly(given, expected)
+    assert agreement.passed is (largest == 0)
+    assert agreement.max_error == float(largest)
+    assert agreement.mean_error is not None
+    assert (agreement.mean_error == 0) is (largest == 0)
+
+
+def test_the_mean_error_of_integers_is_by_hand() -> None:
+    agreement = compared_exactly(np.array([1, 2, 3, 8]), np.array([1, 2, 3, 4]))
+    assert (agreement.mean_error, agreement.reference_std) == (1.0, math.sqrt(1.25))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.bool_])
+def test_no_elements_prove_nothing(dtype: type) -> None:
+    empty = np.zeros((0, 4), dtype)
+    agreement = compared_exactly(empty, empty)
+    assert (agreement.passed, agreement.max_error, agreement.reference_std) == (False, None, None)
+
+
+@pytest.mark.parametrize(("given", "passed"), [(1.0625, True), (1.5, False)])
+def test_one_number_without_axes_is_compared(given: float, passed: bool) -> None:
+    runners = Fixed("reference", out=np.array(1.0, np.float32)), Fixed("candidate", out=np.array(given, np.float32))
+    (agreement,) = compare(*runners, [batch()], outputs=["out"], tolerance=TOLERANCE)
+    assert (agreement.passed, agreement.max_error) == (passed, given - 1)
+
+
+def test_scores_are_no_output_that_a_user_may_name() -> None:
+    assert not SCORES.isprintable()  # as export_module asks of every name
+    runners = (Fixed(name, class_scores=np.array([given])) for name, given in (("reference", 3), ("candidate", 4)))
+    (agreement,) = compare(*runners, [batch()], outputs=["class_scores"], tolerance=TOLERANCE)
+    assert (agreement.passed, agreement.labels_compared) == (False, None)
+
+
 # --- many inputs -----------------------------------------------------------------------------------------------------
 
 
