@@ -17,9 +17,11 @@ demo: $(VENV)/.runtime
 	$(BIN)/fade-predict $(DEMO)/model.onnx $(DEMO)/input.png --overlay -o $(DEMO)/overlay.png --force
 	$(BIN)/fade-export $(MATTING)/matting_fade.pth --format onnx -o $(DEMO)/matting.onnx --verify quick --force
 	$(BIN)/fade-predict $(DEMO)/matting.onnx $(MATTING)/scene.jpg --trimap $(MATTING)/trimap.png \
+	  -o $(DEMO)/alpha.png --force
+	$(BIN)/fade-predict $(DEMO)/matting.onnx $(MATTING)/scene.jpg --trimap $(MATTING)/trimap.png \
 	  --background seagreen -o $(DEMO)/cutout.png --force
 	@echo
-	@echo "Made $(DEMO)/: model.onnx, matting.onnx, their manifests (.json), input.png, overlay.png, cutout.png. Next:"
+	@echo "Made $(DEMO)/: model.onnx, matting.onnx, their manifests (.json), input.png, overlay.png, alpha.png, cutout.png. Next:"
 	@echo "  $(BIN)/fade-inspect $(DEMO)/model.onnx"
 	@echo "  $(BIN)/fade-predict $(DEMO)/model.onnx YOUR_PICTURE.jpg --overlay -o overlay.png"
 	@echo "  $(BIN)/fade-export YOUR_FADE_CHECKPOINT.pth --format onnx"

@@ -104,6 +104,7 @@ def test_make_demo_runs_these_steps():
         "--overlay",
         "fade-export samples/02_train_matting/matting_fade.pth",
         "fade-predict out/demo/matting.onnx samples/02_train_matting/scene.jpg",
-        "--background seagreen",
+        "-o out/demo/alpha.png",
+        "--background seagreen -o out/demo/cutout.png",
     ):
         assert step in planned
