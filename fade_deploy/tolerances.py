@@ -39,6 +39,11 @@ TOLERANCES = {
         why="convolution and product algorithms differ from eager PyTorch through up to 52 blocks; MiT-B1 to B5 with "
         "golden weights (logits of standard deviation 0.6) and the shipped checkpoint stay below 2e-5",
     ),
+    "ORT_CPU_OWN_MODULE": Tolerance(
+        atol=1e-4,
+        rtol=1e-4,
+        why="a network of a user: what ORT_CPU_FP32 allows the deepest of ours; sums in another order, no more",
+    ),
     "ORT_CPU_FP32_PROBS": Tolerance(
         atol=1e-5,
         why="the same through a softmax, which shrinks errors: MiT-B1 with golden weights stays below 1e-7, and a bias "

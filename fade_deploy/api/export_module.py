@@ -42,7 +42,7 @@ def export_module(
     multiples: Mapping[str, int] | None = None,
     opset: int = 18,
     standard_ops: bool = False,
-    tolerance_name: str = "ORT_CPU_FP32",
+    tolerance_name: str = "ORT_CPU_OWN_MODULE",
     force: bool = False,
 ) -> ExportResult:
     """Turn any module into one ``.onnx`` file that is checked against eager PyTorch before it gets its name.
@@ -65,9 +65,17 @@ def export_module(
         tolerance_name: Of :mod:`fade_deploy.tolerances`.
         force: Replace existing files.
 
+    Returns:
+        The file's path and what was measured. Where ``passed`` is False the runtimes disagree, and the file is kept as
+        ``STEM.unverified.onnx``: look at it before you use ``path``.
+
     Raises:
         FadeDeployError: The user can mend it; nothing was written.
     """
+    if not isinstance(output, str | Path):
+        raise InputError(
+            f"output is of type {type(output).__name__}, expected a path: export_module(module, inputs, 'model.onnx')"
+        )
     target = Path(output)
     check_target(target, opset=opset, force=force)
     checked_module(module)

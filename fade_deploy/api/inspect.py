@@ -122,7 +122,9 @@ def _inspect_onnx(path: Path) -> dict[str, Any]:
 
 def _tensor(onnx: Any, value: Any) -> str:
     tensor = value.type.tensor_type
-    sizes = ", ".join(dim.dim_param or str(dim.dim_value) for dim in tensor.shape.dim)
+    sizes = ", ".join(
+        dim.dim_param or (str(dim.dim_value) if dim.HasField("dim_value") else "?") for dim in tensor.shape.dim
+    )
     types = onnx.TensorProto.DataType
     known = tensor.elem_type in types.values()  # the checker lets any number pass
     kind = types.Name(tensor.elem_type).lower() if known else f"type {tensor.elem_type}"

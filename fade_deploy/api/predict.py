@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,7 @@ class Prediction:
     width: int
     shares: dict[str, float]  # class name -> share of the pixels, largest first
     seconds: float  # of the prediction alone, without loading the model
+    notes: tuple[str, ...] = ()  # what looks like a mistake in the trimap
 
 
 def predict(
@@ -77,7 +78,7 @@ def predict(
         for option, value in (("--trimap", trimap), ("--background", background)):
             if value is not None:
                 raise InputError(f"{model} is a segmentation model, {option} is for a matting model: leave it out")
-        target = _target(picture, output, "overlay" if overlay else "labels", force=force)
+        target = _target(output, "overlay" if overlay else "labels", {"picture": picture, "model": model}, force=force)
         return _predict_labels(file, picture, target, overlay=overlay)
     if overlay:
         raise InputError(
@@ -88,15 +89,21 @@ def predict(
             f"{model} is a matting model and needs a trimap, a picture that is white where the foreground is certain, "
             "black where the background is, and grey between: give one with --trimap"
         )
-    target = _target(picture, output, "alpha" if background is None else "cutout", force=force)
+    given = {"picture": picture, "model": model, "trimap": trimap, "background": background}
+    target = _target(output, "alpha" if background is None else "cutout", given, force=force)
     return _predict_alpha(file, picture, Path(trimap), target, background=background)
 
 
-def _target(picture: Path, output: Path | str | None, kind: str, *, force: bool) -> Path:
-    target = Path(output) if output is not None else Path(f"{picture.stem}.{kind}.png")
+def _target(output: Path | str | None, kind: str, given: Mapping[str, Path | str | None], *, force: bool) -> Path:
+    target = Path(output) if output is not None else Path(f"{Path(given['picture'] or '').stem}.{kind}.png")
     if target.suffix.lower() != ".png":
         raise OutputError(f"{target} does not end in .png, which is what is written; give another name with -o")
     artefact.check_target(target, force=force)
+    for what, path in given.items():  # --force is for results of before, never for what this one is made of
+        if path is not None and target.exists() and Path(path).exists() and target.samefile(path):
+            raise OutputError(
+                f"{target} is the {what} itself, expected another file to write: give another name with -o"
+            )
     return target
 
 
@@ -125,7 +132,20 @@ def _predict_alpha(
     image = alpha_picture(alpha) if behind is None else cutout_picture(pixels, alpha, behind)
     artefact.write(target, png_bytes(image))
     shares = {"foreground": float(alpha.mean() / 255), "unknown": float((levels == UNKNOWN).mean())}
-    return _prediction(target, alpha, shares, seconds)
+    return replace(_prediction(target, alpha, shares, seconds), notes=_trimap_notes(trimap, shares["unknown"]))
+
+
+def _trimap_notes(path: Path, unknown: float) -> tuple[str, ...]:
+    notes = []
+    greys = np.unique(read_picture(path).mean(axis=2)).size
+    if greys > 3:
+        notes.append(
+            f"the trimap has {greys} grey levels, and all but 0 and 255 count as unknown: if that is not meant, save "
+            "it as PNG, not JPEG"
+        )
+    if unknown in (0, 1):
+        notes.append(f"the trimap leaves {'everything' if unknown else 'nothing'} to decide")
+    return tuple(notes)
 
 
 def _prediction(target: Path, result: np.ndarray, shares: dict[str, float], seconds: float) -> Prediction:

@@ -98,6 +98,8 @@ def publish_verified(
         agreements = _verify(staged, eager, outputs, inputs, bound)
         passed = all(agreement.passed for agreement in agreements)
         target = asked if passed else _unverified(asked)
+        if not passed and asked.exists():
+            notes = (*notes, f"{asked} is of an earlier export and was left as it is")
         manifest = target.with_suffix(".json")
         document = manifest_document(facts, staged, target, bound, agreements, passed, **manifest_facts)
         with artefact.staged(manifest, artefact.json_bytes(document)) as staged_manifest:

@@ -35,8 +35,8 @@ def model_from_checkpoint(checkpoint: Checkpoint, recipe: Recipe) -> SegFormer |
     task = _task(checkpoint)
     if recipe.task is not task:
         raise RecipeError(
-            f"recipe '{recipe.name}' is for {recipe.task}, but {checkpoint.path} is a {task} model: give --recipe "
-            f'{DEFAULT_RECIPES[task]}, or start yours with extends = "{DEFAULT_RECIPES[task]}"'
+            f"recipe '{recipe.name}' is for {recipe.task}, but {checkpoint.path} is a {task} model: leave "
+            f'--recipe out, give {DEFAULT_RECIPES[task]}, or start yours with extends = "{DEFAULT_RECIPES[task]}"'
         )
     shapes = WeightShapes(checkpoint)
     model: SegFormer | A2UMatting
@@ -57,7 +57,12 @@ def model_from_checkpoint(checkpoint: Checkpoint, recipe: Recipe) -> SegFormer |
 
 
 def assumptions(model: SegFormer | A2UMatting, checkpoint: Checkpoint, recipe: Recipe) -> tuple[str, ...]:
-    """What nobody stated and the published form decided, one sentence each."""
+    """What the weights don't show and somebody else decided, one sentence each."""
+    if model.config.upsampler == "fade_scrambled" and not WeightShapes(checkpoint).is_high_to_low:
+        return (
+            "stated as scrambled, the function of the plain PyTorch FADE_H2L.py; these key names alone would mean the "
+            "other, exact one",
+        )
     is_stated = "kernel_size" in checkpoint.facts or recipe.kernel_size
     if not model.config.upsampler.startswith("sapa") or is_stated:
         return ()
@@ -81,15 +86,15 @@ def class_names(checkpoint: Checkpoint, recipe: Recipe, classes: int) -> tuple[s
         CheckpointError: The checkpoint has another number of names, and the recipe none.
         RecipeError: The recipe has another number of names.
     """
-    if len(checkpoint.classes) == classes:
-        return checkpoint.classes
-    if len(recipe.classes) == classes:
-        return recipe.classes
-    if recipe.classes:
+    if recipe.classes and len(recipe.classes) != classes:
         raise RecipeError(
             f"recipe '{recipe.name}' names {len(recipe.classes)} classes, {checkpoint.path} has {classes} outputs: "
             "name each of them in classes, or leave the list empty"
         )
+    if len(checkpoint.classes) == classes:
+        return checkpoint.classes
+    if recipe.classes:
+        return recipe.classes
     if checkpoint.classes:
         raise CheckpointError(
             f"{checkpoint.path} names {len(checkpoint.classes)} classes, but has {classes} outputs: state the "

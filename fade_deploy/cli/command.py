@@ -83,6 +83,7 @@ def _run(app: typer.Typer, name: str, start: float) -> None:
     except (FadeDeployError, typer.TyperException) as error:
         message = error.format_message() if isinstance(error, typer.TyperException) else str(error)
         if isinstance(error, typer.TyperException):
+            message = message.replace("Value error, ", "")  # what typer's checker puts before its own sentence
             message = f"{message.rstrip('.')}; see {name} --help"
         _refuse(message, start)
         sys.exit(2)

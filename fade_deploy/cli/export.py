@@ -130,14 +130,17 @@ def _outcome(result: ExportResult) -> command.Outcome:
 
 
 def _agreement_table(result: ExportResult) -> Table:
-    table = Table("input", "output", "max error", "mean error", "99.9 %", "labels agreeing", "verdict")
+    labels = any(agreement.labels_compared is not None for agreement in result.agreements)
+    table = Table(
+        "input", "output", "max error", "mean error", "99.9 %", *(["labels agreeing"] if labels else []), "verdict"
+    )
     for agreement in result.agreements:
         errors = (agreement.max_error, agreement.mean_error, agreement.p999_error)
         table.add_row(
             agreement.shape,
             agreement.output,
             *("-" if error is None else f"{error:.1e}" for error in errors),
-            "-" if agreement.labels_compared is None else f"{agreement.labels_agreeing} of {agreement.labels_compared}",
+            *([f"{agreement.labels_agreeing} of {agreement.labels_compared}"] if labels else []),
             "agrees" if agreement.passed else "DISAGREES",
         )
     return table

@@ -52,7 +52,7 @@ def inspect(
         if file is not None or recipe or shape or ema:
             raise InputError(f"--table {table} takes no file and none of a file's options; leave one or the other out")
         with _spinner():
-            return _table_outcome(table)
+            return _table_outcome(table, narrow=sys.stdout.isatty())
     if file is None:
         raise InputError(
             f"no file was given; give a checkpoint or an .onnx file, or --table with one of {', '.join(PaperTable)}"
@@ -89,7 +89,7 @@ def _text(key: str, value: Any) -> str:
     return str(value)
 
 
-def _table_outcome(table: PaperTable) -> command.Outcome:
+def _table_outcome(table: PaperTable, *, narrow: bool) -> command.Outcome:
     from fade_deploy.api.tables import paper_table
 
     document = paper_table(table)
@@ -97,24 +97,56 @@ def _table_outcome(table: PaperTable) -> command.Outcome:
     published = any(row["source"] for row in document["rows"])
     for size in dict.fromkeys((row["height"], row["width"]) for row in document["rows"]):
         rows = [row for row in document["rows"] if (row["height"], row["width"]) == size]
-        outcome.tables.append(_complexity_table(document["title"], size, rows, published=published))
+        title = document["title"] if published else f"{document['title']}, output {size[0]}x{size[1]}"
+        if narrow:  # a terminal: two narrow ones; all digits stand in --json, and in what is piped
+            outcome.tables += [
+                _narrow_table(f"{title}: parameters", rows, published=published, parameters=True),
+                _narrow_table(
+                    f"{title}: GFLOPs, with / without the blend", rows, published=published, parameters=False
+                ),
+            ]
+        else:
+            outcome.tables.append(_complexity_table(title, rows, published=published))
     outcome.lines += [f"note: {note}" for note in document["notes"]]
     outcome.lines += [f"published, {name}: {source}" for name, source in document["sources"].items()]
     return outcome
 
 
-def _complexity_table(title: str, size: tuple[int, int], rows: list[dict[str, Any]], *, published: bool) -> Table:
+def _narrow_table(title: str, rows: list[dict[str, Any]], *, published: bool, parameters: bool) -> Table:
+    """What fits 80 columns: ours and the published of one quantity."""
+    beside = ("published", "difference", "fits") if published else ()
+    table = Table(
+        Column("row", overflow="fold"),
+        *(Column(name, justify="left" if name == "fits" else "right", no_wrap=True) for name in ("ours", *beside)),
+        title=title,
+    )
+    for row in rows:
+        sign = "+" if row["adds"] else ""
+        if parameters:
+            ours, compared = f"{row['parameters']['count']:{sign}d}", _beside(row["parameters"], "{:+d}", 1)
+        else:
+            ours, compared = _gflops(row["macs"], sign), _beside(row["macs"], "{:+.3f}", 1e9)
+        fits = compared[2].replace("the blend", "blend")
+        table.add_row(row["label"], ours, *((*compared[:2], fits) if published else ()))
+    return table
+
+
+def _gflops(macs: dict[str, Any], sign: str) -> str:
+    counts = dict.fromkeys((macs["with_blend"], macs["without_blend"]))  # one where there is no blend
+    return " / ".join(f"{count / 1e9:{sign}.3f}" for count in counts)
+
+
+def _complexity_table(title: str, rows: list[dict[str, Any]], *, published: bool) -> Table:
     beside = ("published", "difference", "fits") if published else ()
     headers = ("row", "upsampler", "parameters", *beside, "MACs with\nthe blend", "MACs\nwithout", "GFLOPs", *beside)
     left = ("row", "upsampler", "fits")
     table = Table(
         *(Column(name, justify="left" if name in left else "right", overflow="fold") for name in headers),
-        title=title if published else f"{title}, output {size[0]}x{size[1]}",
+        title=title,
     )
     for row in rows:
         sign = "+" if row["adds"] else ""
         parameters, macs = row["parameters"], row["macs"]
-        counts = dict.fromkeys((macs["with_blend"], macs["without_blend"]))  # one where there is no blend
         table.add_row(
             row["label"],
             row["upsampler"],
@@ -122,7 +154,7 @@ def _complexity_table(title: str, size: tuple[int, int], rows: list[dict[str, An
             *(_beside(parameters, "{:+d}", 1) if published else ()),
             f"{macs['with_blend']:{sign}d}",
             f"{macs['without_blend']:{sign}d}",
-            " / ".join(f"{count / 1e9:{sign}.3f}" for count in counts),
+            _gflops(macs, sign),
             *(_beside(macs, "{:+.3f}", 1e9) if published else ()),
         )
     return table

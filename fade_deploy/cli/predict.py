@@ -38,8 +38,8 @@ def predict(
     trimap: Annotated[
         Path | None,
         typer.Option(
-            help="Matting: a picture of the same size, white in the foreground, black in the background, grey where "
-            "the model decides.",
+            help="Matting: a picture of the same size, white in the foreground, black in the background; every other "
+            "value is what the model decides.",
         ),
     ] = None,
     background: Annotated[
@@ -94,6 +94,7 @@ def predict(
     for name, share in result.shares.items():
         table.add_row(name, f"{share:.1%}")
     outcome.tables.append(table)
+    outcome.lines += [f"note: {note}" for note in result.notes]
     return outcome
 
 

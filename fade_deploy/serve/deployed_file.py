@@ -183,6 +183,11 @@ def check_picture(picture: NDArray[Any]) -> None:
     Raises:
         InputError: It is not uint8 [H, W, 3], or empty.
     """
+    if not isinstance(picture, np.ndarray):
+        raise InputError(
+            f"the picture is of type {type(picture).__name__}, expected a numpy array, uint8 [height, width, 3]: of a "
+            "Pillow image, np.asarray(image.convert('RGB'))"
+        )
     if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or picture.size == 0:
         raise InputError(
             f"the picture is {picture.dtype} {list(picture.shape)}, expected uint8 [height, width, 3] in RGB: "

@@ -63,9 +63,9 @@ class MattingPredictor:
                 a file of static shape takes, the memory does not suffice, or the file fails at them.
         """
         check_picture(picture)
-        if trimap.ndim != 2 or trimap.dtype != np.uint8:
+        if not isinstance(trimap, np.ndarray) or trimap.ndim != 2 or trimap.dtype != np.uint8:
             raise InputError(
-                f"the trimap is {trimap.dtype} {list(trimap.shape)}, expected uint8 [height, width]: "
+                f"the trimap is {_described(trimap)}, expected uint8 [height, width]: "
                 "read it with fade_deploy.serve.matting_pictures.read_trimap"
             )
         height, width = trimap.shape
@@ -112,3 +112,9 @@ class MattingPredictor:
 def three_levels(trimap: NDArray[Any]) -> NDArray[np.uint8]:
     """A trimap with every value other than 0 and 255 made 128, which is unknown; uint8 of the same shape."""
     return np.where((trimap == 0) | (trimap == 255), trimap, UNKNOWN).astype(np.uint8)
+
+
+def _described(value: object) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {list(value.shape)}"
+    return f"of type {type(value).__name__}"

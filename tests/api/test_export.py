@@ -312,6 +312,7 @@ def test_a_file_that_disagrees_never_gets_the_asked_name(
     assert set(left) == {"tiny.onnx", "tiny.json", "tiny.unverified.onnx", "tiny.unverified.json"}
     assert (left["tiny.onnx"], left["tiny.json"]) == (b"old model", b"old manifest")
     assert not result.passed
+    assert result.notes[-1] == f"{tmp_path / 'tiny.onnx'} is of an earlier export and was left as it is"
     assert result.path == tmp_path / "tiny.unverified.onnx"
     assert result.manifest == tmp_path / "tiny.unverified.json"
 

@@ -230,6 +230,7 @@ def partly_training() -> nn.Module:
         ({"module": calling(lambda x: x.bfloat16())}, ExportError, "output 'output' of _Calls .* is torch.bfloat16"),
         ({"module": calling(lambda x: x[:0])}, ExportError, "output 'output' of _Calls at 1x3x4x4 .* holds no values"),
         ({"output": "a.txt"}, ExportError, r"does not end in .onnx.*-o \(in Python, output\)"),
+        ({"output": {"x": 1}}, InputError, "output is of type dict, expected a path"),
         ({"opset": 3}, ExportError, r"opset 3 is not supported: .*\(in Python, opset=18 to 23\)"),
         ({"output": "nowhere/a.onnx"}, OutputError, "nowhere"),
         ({"dynamic_axes": ["x"]}, InputError, "dynamic_axes is of type list, expected names"),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from fade_deploy.api.tables import paper_table
+from fade_deploy.api.tables import PaperTable, paper_table
+from fade_deploy.cli.inspect import _table_outcome
 from tests.command_line import Finished, run, run_here
 
 SECONDS = r"\(\d+\.\d s\)"
@@ -97,3 +100,16 @@ def test_missing_torch_is_named_with_what_installs_it(tmp_path):
     finished = run("fade-inspect", "--table", "operator", cwd=tmp_path, absent=("torch",))
     assert (finished.code, finished.out) == (2, "")
     assert finished.err.startswith("FAILED  torch is not installed; install it with: pip install 'fade-deploy[export]'")
+
+
+@pytest.mark.parametrize("table", list(PaperTable))
+def test_a_terminal_of_80_columns_shows_every_number_whole(table):
+    outcome = _table_outcome(table, narrow=True)
+    console = Console(width=80, record=True, file=io.StringIO())
+    for one in outcome.tables:
+        console.print(one)
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= 80
+    for row in outcome.document["rows"]:
+        for number in (f"{row['parameters']['count']:d}", f"{row['macs']['with_blend'] / 1e9:.3f}"):
+            assert re.search(rf"(?<!\d){re.escape(number)}(?!\d)", text), (row["label"], number)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,7 +59,7 @@ def test_names_and_json(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: py
     line = ("matting.onnx", "cat.png", "--trimap", "trimap.png", "--json")
     finished = run_here("fade-predict", *line, patch=monkeypatch, capture=capfd)
     document = json.loads(finished.out)
-    assert document.keys() == {"status", "output", "height", "width", "shares", "seconds"}
+    assert document.keys() == {"status", "output", "height", "width", "shares", "seconds", "notes"}
     assert (document["output"], document["height"], document["width"]) == ("cat.alpha.png", 37, 50)
     finished = run_here("fade-predict", *line, "--background", "white", patch=monkeypatch, capture=capfd)
     assert json.loads(finished.out)["output"] == "cat.cutout.png"
@@ -117,3 +118,37 @@ def test_a_mistake_ends_in_one_line_that_says_how_to_mend_it(
     for words in told:
         assert words in finished.err
     assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("what", "name"), [("trimap", "trimap.png"), ("picture", "cat.png"), ("background", "wall.png")]
+)
+def test_force_never_overwrites_what_the_result_is_made_of(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], what: str, name: str
+) -> None:
+    Image.new("RGB", (8, 8), "white").save("wall.png")
+    before = contents(folder)
+    line = ("matting.onnx", "cat.png", "--trimap", "trimap.png", "--background", "wall.png", "-o", name, "--force")
+    finished = run_here("fade-predict", *line, patch=monkeypatch, capture=capfd)
+    assert finished.code == 2
+    assert f"{name} is the {what} itself, expected another file to write" in finished.err
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("save", "says"),
+    [
+        (lambda grey: Image.fromarray(np.where(np.isin(grey, (0, 255)), grey, 100)).save("t.png"), None),
+        (lambda grey: Image.fromarray(grey // 2 + 9).save("t.png"), "leaves everything to decide"),
+        (lambda grey: Image.fromarray(np.full_like(grey, 255)).save("t.png"), "leaves nothing to decide"),
+        (lambda grey: Image.linear_gradient("L").resize(grey.shape[::-1]).save("t.png"), "grey levels, and all but 0"),
+    ],
+)
+def test_a_trimap_that_looks_like_a_mistake_is_noted(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], save: Any, says: str | None
+) -> None:
+    save(scene(37, 50)[1])
+    line = ("matting.onnx", "cat.png", "--trimap", "t.png", "-o", "a.png")
+    finished = run_here("fade-predict", *line, patch=monkeypatch, capture=capfd)
+    assert finished.code == 0
+    assert says in finished.out if says else "note:" not in finished.out
