@@ -325,8 +325,14 @@ def test_predict_does_what_the_api_does(tiny_onnx: Path, picture: Path, tmp_path
     assert (tmp_path / "coffee.overlay.png").read_bytes() == (tmp_path / "api.png").read_bytes()
     document = only_document(finished)
     assert document.pop("seconds") > 0
-    expected = {"status": "passed", "output": "coffee.overlay.png", "height": 40, "width": 60, "shares": ours.shares}
-    assert document == expected
+    assert document == {
+        "status": "passed",
+        "output": "coffee.overlay.png",
+        "height": 40,
+        "width": 60,
+        "shares": ours.shares,
+        "notes": [],
+    }
     assert sum(ours.shares.values()) == pytest.approx(1)
     assert list(ours.shares.values()) == sorted(ours.shares.values(), reverse=True)
 
