@@ -18,6 +18,7 @@ __all__ = [
     "LOWEST_ONNXRUNTIME",
     "METADATA_KEY",
     "OPERATORS",
+    "OWN_MODULE",
     "REASSEMBLE",
     "SCALES",
     "UNKNOWN",
@@ -154,6 +155,8 @@ class Task(StrEnum):
             return Head.ALPHA, Head.RAW
         return Head.LOGITS, Head.LABELS, Head.PROBS
 
+
+OWN_MODULE = "module"  # stands for the task in a file of a user's own module, which no predictor of ours knows
 
 # Opset -> lowest ONNX Runtime that loads our files of that opset; measured with 1.20, 1.21, 1.22, 1.23, 1.24 and 1.31.
 LOWEST_ONNXRUNTIME = {18: "1.20", 19: "1.20", 20: "1.20", 21: "1.20", 22: "1.21", 23: "1.23"}

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fade_deploy import contract
 from fade_deploy.api.manifest import file_facts
 from fade_deploy.api.module_interface import Interface, checked_interface, checked_module, tensor_fault
 from fade_deploy.api.verified_file import ExportResult, check_target, publish_verified
@@ -94,7 +95,7 @@ def export_module(
     graph = _graph(module, interface, opset=opset, standard_ops=standard_ops)
     logger.info("export: opset %d, %d nodes (%.1f s)", opset, len(graph.graph), time.perf_counter() - start)
     facts = {
-        "task": "module",
+        "task": contract.OWN_MODULE,
         "model": type(module).__name__,
         **file_facts(
             shape="dynamic" if interface.sizes else _shape(interface.inputs), opset=opset, standard_ops=standard_ops

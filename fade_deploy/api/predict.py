@@ -14,8 +14,8 @@ from fade_deploy import artefact
 from fade_deploy.contract import UNKNOWN, Task
 from fade_deploy.errors import InputError, OutputError
 from fade_deploy.serve.deployed_file import DeployedFile
-from fade_deploy.serve.matting_pictures import alpha_picture, cutout_picture, read_background, read_trimap
-from fade_deploy.serve.matting_predictor import MattingPredictor
+from fade_deploy.serve.matting_pictures import alpha_picture, cutout_picture, read_background, read_grey
+from fade_deploy.serve.matting_predictor import MattingPredictor, three_levels
 from fade_deploy.serve.pictures import label_picture, overlay_picture, palette_for, png_bytes, read_picture
 from fade_deploy.serve.predictor import Predictor
 
@@ -78,7 +78,9 @@ def predict(
         for option, value in (("--trimap", trimap), ("--background", background)):
             if value is not None:
                 raise InputError(f"{model} is a segmentation model, {option} is for a matting model: leave it out")
-        target = _target(output, "overlay" if overlay else "labels", {"picture": picture, "model": model}, force=force)
+        target = _target(
+            picture, output, "overlay" if overlay else "labels", {"picture": picture, "model": model}, force=force
+        )
         return _predict_labels(file, picture, target, overlay=overlay)
     if overlay:
         raise InputError(
@@ -90,21 +92,30 @@ def predict(
             "black where the background is, and grey between: give one with --trimap"
         )
     given = {"picture": picture, "model": model, "trimap": trimap, "background": background}
-    target = _target(output, "alpha" if background is None else "cutout", given, force=force)
+    target = _target(picture, output, "alpha" if background is None else "cutout", given, force=force)
     return _predict_alpha(file, picture, Path(trimap), target, background=background)
 
 
-def _target(output: Path | str | None, kind: str, given: Mapping[str, Path | str | None], *, force: bool) -> Path:
-    target = Path(output) if output is not None else Path(f"{Path(given['picture'] or '').stem}.{kind}.png")
+def _target(
+    picture: Path, output: Path | str | None, kind: str, given: Mapping[str, Path | str | None], *, force: bool
+) -> Path:
+    target = Path(output) if output is not None else Path(f"{picture.stem}.{kind}.png")
     if target.suffix.lower() != ".png":
         raise OutputError(f"{target} does not end in .png, which is what is written; give another name with -o")
-    artefact.check_target(target, force=force)
     for what, path in given.items():  # --force is for results of before, never for what this one is made of
-        if path is not None and target.exists() and Path(path).exists() and target.samefile(path):
+        if path is not None and _is_same_file(target, path):
             raise OutputError(
                 f"{target} is the {what} itself, expected another file to write: give another name with -o"
             )
+    artefact.check_target(target, force=force)
     return target
+
+
+def _is_same_file(target: Path, path: Path | str) -> bool:
+    try:
+        return target.samefile(path)
+    except (OSError, ValueError):  # one of them is no file: nothing is lost
+        return False
 
 
 def _predict_labels(file: DeployedFile, picture: Path, target: Path, *, overlay: bool) -> Prediction:
@@ -124,7 +135,8 @@ def _predict_alpha(
 ) -> Prediction:
     predictor = MattingPredictor(file)
     pixels = read_picture(picture)
-    levels = read_trimap(trimap)
+    grey = read_grey(trimap)
+    levels = three_levels(grey)
     behind = None if background is None else read_background(str(background), *pixels.shape[:2])
     start = time.perf_counter()
     alpha = predictor.predict(pixels, levels)
@@ -132,12 +144,13 @@ def _predict_alpha(
     image = alpha_picture(alpha) if behind is None else cutout_picture(pixels, alpha, behind)
     artefact.write(target, png_bytes(image))
     shares = {"foreground": float(alpha.mean() / 255), "unknown": float((levels == UNKNOWN).mean())}
-    return replace(_prediction(target, alpha, shares, seconds), notes=_trimap_notes(trimap, shares["unknown"]))
+    return replace(
+        _prediction(target, alpha, shares, seconds), notes=_trimap_notes(np.unique(grey).size, shares["unknown"])
+    )
 
 
-def _trimap_notes(path: Path, unknown: float) -> tuple[str, ...]:
+def _trimap_notes(greys: int, unknown: float) -> tuple[str, ...]:
     notes = []
-    greys = np.unique(read_picture(path).mean(axis=2)).size
     if greys > 3:
         notes.append(
             f"the trimap has {greys} grey levels, and all but 0 and 255 count as unknown: if that is not meant, save "

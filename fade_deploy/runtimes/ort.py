@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fade_deploy.contract import METADATA_KEY, Head, Task
+from fade_deploy.contract import METADATA_KEY, OWN_MODULE, Head, Task
 from fade_deploy.errors import InputError, MissingDependency
 from fade_deploy.optional import require
 
@@ -28,7 +28,6 @@ _MOST_CLASSES = 65_536  # labels have 16 bits
 # Of a mean and a std, upwards and downwards: whatever picture they normalise stays finite in float32, whose range ends
 # at 3e38, and no std becomes 0 there.
 _LARGEST_LEVEL = 1e15
-_OWN_MODULE = "module"  # what fade_deploy.export_module writes as the task
 _QUIET = 4  # "fatal": onnxruntime raises what it would log as an error, so lower levels only say it twice
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu")  # both fill the folder `onnxruntime` of site-packages
 
@@ -125,7 +124,7 @@ def deployed_metadata(session: onnxruntime.InferenceSession, *, name: str = "the
         metadata = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{name} has metadata '{METADATA_KEY}' that is not JSON ({error}): {remedy}") from error
-    if isinstance(metadata, dict) and metadata.get("task") == _OWN_MODULE:
+    if isinstance(metadata, dict) and metadata.get("task") == OWN_MODULE:
         raise InputError(
             f"{name} is a user's own module (fade_deploy.export_module), expected a model for segmentation or matting, "
             "whose inputs are known here: run it with onnxruntime"

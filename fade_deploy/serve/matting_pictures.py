@@ -19,7 +19,7 @@ from fade_deploy.serve.pictures import PILLOW_EXTRA, read_picture
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["alpha_picture", "cutout_picture", "read_background", "read_trimap"]
+__all__ = ["alpha_picture", "cutout_picture", "read_background", "read_grey", "read_trimap"]
 
 
 def read_trimap(path: Path) -> NDArray[np.uint8]:
@@ -34,7 +34,13 @@ def read_trimap(path: Path) -> NDArray[np.uint8]:
         InputError: As :func:`read_picture`.
         MissingDependency: Pillow is not installed.
     """
-    return three_levels(read_picture(path).mean(axis=2))
+    return three_levels(read_grey(path))
+
+
+def read_grey(path: Path) -> NDArray[np.float64]:
+    """A picture's colour channels averaged, [H, W] in 0..255; raises as :func:`read_picture`."""
+    grey: NDArray[np.float64] = read_picture(path).mean(axis=2)
+    return grey
 
 
 def read_background(text: str, height: int, width: int) -> NDArray[np.uint8]:

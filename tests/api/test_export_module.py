@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from fade_deploy.api import export_module as module
 from fade_deploy.api.export_module import export_module
+from fade_deploy.api.inspect import inspect
 from fade_deploy.errors import ExportError, FadeDeployError, InputError, OutputError
 from fade_deploy.ops.registry import build_upsampler
 from fade_deploy.tolerances import Tolerance
@@ -68,6 +69,10 @@ def test_the_file_runs_at_any_size_and_keeps_the_names(exported: Path) -> None:
     for one, other in zip(given, expected, strict=True):
         np.testing.assert_allclose(one, other.numpy(), atol=1e-5)
     assert [node.op_type for node in onnx.load(exported).graph.node if node.domain == "fade"] == ["FadeUpsample"]
+
+
+def test_a_size_that_nobody_named_is_shown_as_unknown(exported: Path) -> None:
+    assert inspect(exported)["outputs"][0].endswith("[?, 4, ?, ?]")
 
 
 def test_the_manifest_says_what_it_is(exported: Path) -> None:

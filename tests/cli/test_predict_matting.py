@@ -128,11 +128,12 @@ def test_force_never_overwrites_what_the_result_is_made_of(
 ) -> None:
     Image.new("RGB", (8, 8), "white").save("wall.png")
     before = contents(folder)
-    line = ("matting.onnx", "cat.png", "--trimap", "trimap.png", "--background", "wall.png", "-o", name, "--force")
-    finished = run_here("fade-predict", *line, patch=monkeypatch, capture=capfd)
-    assert finished.code == 2
-    assert f"{name} is the {what} itself, expected another file to write" in finished.err
-    assert contents(folder) == before
+    line = ("matting.onnx", "cat.png", "--trimap", "trimap.png", "--background", "wall.png", "-o", name)
+    for flags in ((), ("--force",)):  # without it, too, --force must not be what is advised
+        finished = run_here("fade-predict", *line, *flags, patch=monkeypatch, capture=capfd)
+        assert finished.code == 2
+        assert f"{name} is the {what} itself, expected another file to write" in finished.err
+        assert contents(folder) == before
 
 
 @pytest.mark.parametrize(

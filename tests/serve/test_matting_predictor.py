@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fade_deploy.errors import InputError
 from fade_deploy.serve.matting_predictor import MattingPredictor
@@ -176,3 +177,12 @@ def test_matting_imports_neither_torch_nor_onnx(tmp_path: Path) -> None:
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (run.returncode, run.stdout.strip(), run.stderr) == (0, "[]", "")
+
+
+def test_a_pillow_image_is_told_apart_from_an_array(tmp_path: Path) -> None:
+    picture, trimap = scene(16, 16)
+    predictor = MattingPredictor(matting_file(tmp_path))
+    with pytest.raises(InputError, match=r"the picture is of type Image, expected a numpy array"):
+        predictor.predict(Image.fromarray(picture), trimap)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"the trimap is of type Image, expected uint8"):
+        predictor.predict(picture, Image.fromarray(trimap))  # type: ignore[arg-type]
