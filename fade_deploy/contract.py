@@ -14,6 +14,7 @@ from enum import StrEnum
 __all__ = [
     "ACCUMULATE",
     "DOMAIN",
+    "HEAD",
     "KERNEL_SIZES",
     "LOWEST_ONNXRUNTIME",
     "METADATA_KEY",
@@ -23,6 +24,7 @@ __all__ = [
     "SCALES",
     "UNKNOWN",
     "UPSAMPLE",
+    "UPSAMPLE_ADD",
     "VERSION",
     "Head",
     "Operator",
@@ -40,9 +42,9 @@ SCALES = (1, 2, 4)
 class Operator:
     """One operator: inputs in order with their shapes, integer attributes with the tuned value of each.
 
-    In the shapes K is ``kernel_size``, s is ``scale``, G is ``groups`` and T is ``terms``. All tensors of a node
-    share one floating dtype. The PyTorch ops and native kernels accumulate in at least float32; a function body sums in
-    the dtype of its inputs.
+    In the shapes K is ``kernel_size``, s is ``scale``, G is ``groups`` and T is ``terms``; E and M are the hidden
+    channels and the classes of a head. All tensors of a node share one floating dtype. The PyTorch ops and native
+    kernels accumulate in at least float32; a function body sums in the dtype of its inputs.
     """
 
     name: str
@@ -114,7 +116,46 @@ ACCUMULATE = Operator(
     output="[N,C,sH,sW]",
     attributes=(("kernel_size", 5), ("scale", 2), ("terms", 1)),
 )
-OPERATORS = (REASSEMBLE, UPSAMPLE, ACCUMULATE)
+# What exact fusion ends in; exported only, never trained.
+# A decoder stage of A2U matting: the logits of both features meet here, so that the low ones are never written large.
+UPSAMPLE_ADD = Operator(
+    name="FadeUpsampleAdd",
+    formula="g*encoder + (1-g)*R(decoder, softmax(encoder_logits + decoder_logits repeated s x s)) + skip,"
+    " g = sigmoid(gate_logits) repeated s x s",
+    inputs=(
+        ("decoder", "[N,C,H,W]"),
+        ("encoder_logits", "[N,K*K,sH,sW]"),
+        ("decoder_logits", "[N,K*K,H,W]"),
+        ("encoder", "[N,C,sH,sW]"),
+        ("gate_logits", "[N,1,H,W]"),
+        ("skip", "[N,C,sH,sW]"),
+    ),
+    output="[N,C,sH,sW]",
+    attributes=(("kernel_size", 5), ("scale", 2)),
+)
+# The last stage of the fused SegFormer head. E channels at full size are in no memory outside of it.
+HEAD = Operator(
+    name="FadeHead",
+    formula="class_bias + class_weight @ relu(encoder_bias + encoder_weight @ [g_0*x, g_1*x, g_2*x, x, g_0, g_1, g_2]"
+    " + sum_t (1-g_t)*R(decoder_t[:E], softmax(encoder_logits_t + decoder_logits_t repeated s x s))),"
+    " x = encoder, g_t = sigmoid(gate_logits[:,t]) repeated s x s, decoder_0..2 = first, second, third",
+    inputs=(
+        ("first", "[N,E or more,H,W]"),
+        ("second", "[N,E or more,H,W]"),
+        ("third", "[N,E or more,H,W]"),
+        ("encoder_logits", "[N,3*K*K,sH,sW]"),
+        ("decoder_logits", "[N,3*K*K,H,W]"),
+        ("gate_logits", "[N,3,H,W]"),
+        ("encoder", "[N,C,sH,sW]"),
+        ("encoder_weight", "[E,4*C+3]"),
+        ("encoder_bias", "[E]"),
+        ("class_weight", "[M,E]"),
+        ("class_bias", "[M]"),
+    ),
+    output="[N,M,sH,sW]",
+    attributes=(("kernel_size", 5), ("scale", 2)),
+)
+OPERATORS = (REASSEMBLE, UPSAMPLE, ACCUMULATE, UPSAMPLE_ADD, HEAD)
 
 # --- the exported file -----------------------------------------------------------------------------------------
 

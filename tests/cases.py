@@ -47,8 +47,34 @@ class OperatorCase:
             "gate_logits": (n, 1, h, w),
             "base": (1, c // lanes, 1, 1),
             "decoder_weight": (n, lanes, h, w),
+            "encoder_logits": (n, k * k, s * h, s * w),
+            "decoder_logits": (n, k * k, h, w),
+            "skip": (n, c, s * h, s * w),
         }
-        return {name: generator.standard_normal(shapes[name]) for name, _ in self.operator.inputs}
+        if self.operator is contract.HEAD:
+            shapes |= self._head_shapes()
+        values = {name: generator.standard_normal(shapes[name]) for name, _ in self.operator.inputs}
+        for name in {"encoder_weight", "class_weight"} & values.keys():
+            values[name] /= shapes[name][1] ** 0.5  # so that the products are of order 1, as everything else
+        return values
+
+    def _head_shapes(self) -> dict[str, tuple[int, ...]]:
+        """``channels`` is E; the two first decoder features have more, and M and C are no multiples of anything."""
+        n, e, h, w, k, s = self.batch, self.channels, self.height, self.width, self.kernel_size, self.scale
+        encoder, classes = 3, 5
+        return {
+            "first": (n, e + 2, h, w),
+            "second": (n, e + 1, h, w),
+            "third": (n, e, h, w),
+            "encoder_logits": (n, 3 * k * k, s * h, s * w),
+            "decoder_logits": (n, 3 * k * k, h, w),
+            "gate_logits": (n, 3, h, w),
+            "encoder": (n, encoder, s * h, s * w),
+            "encoder_weight": (e, 4 * encoder + 3),
+            "encoder_bias": (e,),
+            "class_weight": (classes, e),
+            "class_bias": (classes,),
+        }
 
 
 _SHAPES = (
@@ -69,6 +95,6 @@ OPERATOR_CASES = tuple(OperatorCase(operator, **shape) for operator in contract.
     OperatorCase(operator, **_ODD, **attributes, lanes=lanes)
     for operator in contract.OPERATORS
     for attributes in (*_OTHER_ATTRIBUTES, {})
-    for lanes in ((1,) if operator is contract.UPSAMPLE else (1, 3))
+    for lanes in ((1, 3) if operator in (contract.REASSEMBLE, contract.ACCUMULATE) else (1,))
     if attributes or lanes > 1
 )

@@ -20,6 +20,8 @@ from fade_deploy.errors import ExportError, RecipeError
 from fade_deploy.graph.onnx_from_model import GraphOptions, onnx_from_model
 from fade_deploy.models.a2u_matting import A2UMatting
 from fade_deploy.models.deployed import Deployed, DeployedMatting, DeployedSegmentation
+from fade_deploy.models.fusion.fuse import rewritten
+from fade_deploy.models.fusion.replaced import replaced_modules
 from fade_deploy.models.segformer import SegFormer
 from fade_deploy.recipe import Recipe, Shape
 from fade_deploy.tolerances import tolerance
@@ -62,11 +64,13 @@ def export(
     inputs = verification_inputs(recipe, shapes, embed_preprocess=options.embed_preprocess)
     kind = DeployedMatting if isinstance(model, A2UMatting) else DeployedSegmentation
     deployed = kind(model, head=head, recipe=recipe, embed_preprocess=options.embed_preprocess).eval()
-    facts = facts_of(read, deployed, options)
+    size = options.shape or Shape(1, 512, 512)
+    exported, rewrites = rewritten(model, fuse=options.fuse, height=size.height, width=size.width)
+    facts = facts_of(read, deployed, options, rewrites)
     logger.info("read: %s, %s, %s upsampling", source.name, facts["backbone"], facts["upsampler"])
 
     start = time.perf_counter()
-    graph = _graph(deployed.for_export(), options)
+    graph = _graph(deployed.with_model(exported), options)
     logger.info("export: opset %d, %d nodes (%.1f s)", options.opset, len(graph.graph), time.perf_counter() - start)
     return publish_verified(
         graph,
@@ -128,6 +132,7 @@ def _graph(deployed: Deployed, options: ExportOptions) -> ir.Model:
         opset=options.opset,
         standard_ops=options.standard_ops,
         wrapper="model.",
+        replaced=replaced_modules(deployed.model),
     )
     return onnx_from_model(deployed, example, graph_options)
 

@@ -19,6 +19,7 @@ from fade_deploy.checkpoints.recognise import backbone_of, class_names
 from fade_deploy.models.a2u_matting import A2UMatting
 from fade_deploy.models.complexity import count
 from fade_deploy.models.deployed import Deployed
+from fade_deploy.models.fusion.fuse import Rewrite
 from fade_deploy.models.segformer import SegFormer
 from fade_deploy.recipe import Recipe, Shape
 from fade_deploy.runtimes.ort import ort_version
@@ -29,7 +30,9 @@ from fade_deploy.version import __version__
 __all__ = ["facts_of", "file_facts", "manifest_document"]
 
 
-def facts_of(read: Checkpoint, deployed: Deployed, options: ExportOptions) -> dict[str, Any]:
+def facts_of(
+    read: Checkpoint, deployed: Deployed, options: ExportOptions, rewrites: Sequence[Rewrite]
+) -> dict[str, Any]:
     """What the file says about itself, in its metadata and in the manifest; our predictors read it."""
     model, recipe = deployed.model, deployed.recipe
     assert isinstance(model, SegFormer | A2UMatting)
@@ -56,6 +59,8 @@ def facts_of(read: Checkpoint, deployed: Deployed, options: ExportOptions) -> di
         ),
         "parameters": complexity.parameters,
         "macs": {"height": complexity.height, "width": complexity.width, "count": complexity.macs},
+        "fused": options.fuse,
+        "rewrites": [asdict(rewrite) for rewrite in rewrites],
         "checkpoint_sha256": read.sha256,
     }
 

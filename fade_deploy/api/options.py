@@ -22,6 +22,7 @@ class ExportOptions:
     shape: Shape | None = None  # None: dynamic batch, height and width
     opset: int = 18
     standard_ops: bool = False
+    fuse: bool = True  # exact algebra before export; False keeps the modules as they are, for comparison
     ema: bool = False
     full_verification: bool = True
     force: bool = False
@@ -42,6 +43,7 @@ def reproducing_command(source: Path, target: Path, options: ExportOptions) -> s
         if given != default:
             words += [flag, given]
     for flag, on in (
+        ("--no-fuse", not options.fuse),
         ("--embed-preprocess", options.embed_preprocess),
         ("--standard-ops", options.standard_ops),
         ("--ema", options.ema),

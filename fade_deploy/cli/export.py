@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -61,9 +61,15 @@ def export(
     standard_ops: Annotated[
         bool, typer.Option("--standard-ops", help="Inline the fade operators, for runtimes that read no functions.")
     ] = False,
+    fuse: Annotated[
+        bool, typer.Option("--fuse/--no-fuse", help="Rewrite the model before export, exactly, to compute less.")
+    ] = True,
     ema: Annotated[bool, typer.Option("--ema", help="Use the averaged weights where the checkpoint has both.")] = False,
     verify: Annotated[Verification, typer.Option(help="How many shapes to compare with PyTorch.")] = Verification.FULL,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also print what each exact rewrite of the model saves.")
+    ] = False,
     as_json: command.JsonFlag = False,
     quiet: command.Quiet = False,
 ) -> command.Outcome:
@@ -94,16 +100,17 @@ def export(
         shape=Shape.parse(shape) if shape else None,
         opset=opset,
         standard_ops=standard_ops,
+        fuse=fuse,
         ema=ema,
         full_verification=verify is Verification.FULL,
         force=force,
     )
     with command.progress(quiet=quiet):
         result = export_file(checkpoint, output, options)
-    return _outcome(result)
+    return _outcome(result, verbose=verbose)
 
 
-def _outcome(result: ExportResult) -> command.Outcome:
+def _outcome(result: ExportResult, *, verbose: bool) -> command.Outcome:
     facts = result.document
     operators = "standard operators" if facts["operators"] == "standard" else facts["operators"]
     outcome = command.Outcome(
@@ -113,6 +120,8 @@ def _outcome(result: ExportResult) -> command.Outcome:
         f"sha256 {facts['artefact']['sha256'][:12]}",
         document={"path": str(result.path), "notes": list(result.notes), "manifest": facts},
     )
+    if verbose:
+        outcome.tables.append(_rewrite_table(facts))
     outcome.tables.append(_agreement_table(result))
     classes = f"{len(facts['classes'])} classes, " if "classes" in facts else ""
     outcome.lines += [f"note: {note}" for note in result.notes]
@@ -121,7 +130,7 @@ def _outcome(result: ExportResult) -> command.Outcome:
         f"{facts['parameters']} parameters; needs ONNX Runtime {facts['lowest_onnxruntime']} or newer"
     )
     if facts["agreement"]["verification"] == "quick" and facts["shape"] == "dynamic":
-        shapes = len(result.agreements)
+        shapes = len({agreement.shape for agreement in result.agreements})
         outcome.lines.append(f"verified quickly (shapes: {shapes}); --verify full compares all of the recipe's shapes")
     outcome.lines.append(f"manifest: {result.manifest}")
     if not result.passed:
@@ -129,16 +138,25 @@ def _outcome(result: ExportResult) -> command.Outcome:
     return outcome
 
 
+def _rewrite_table(facts: dict[str, Any]) -> Table:
+    size = "{height}x{width}".format(**facts["macs"])
+    table = Table("exact rewrite", f"GMACs before, {size}", "after")
+    for rewrite in facts["rewrites"]:
+        counts = (rewrite[key] for key in ("macs_before", "macs_after"))
+        table.add_row(rewrite["name"], *(f"{macs / 1e9:.3f}" for macs in counts))
+    return table
+
+
 def _agreement_table(result: ExportResult) -> Table:
     labels = any(agreement.labels_compared is not None for agreement in result.agreements)
     table = Table(
-        "input", "output", "max error", "mean error", "99.9 %", *(["labels agreeing"] if labels else []), "verdict"
+        "input", "run with", "max error", "mean error", "99.9 %", *(["labels agreeing"] if labels else []), "verdict"
     )
     for agreement in result.agreements:
         errors = (agreement.max_error, agreement.mean_error, agreement.p999_error)
         table.add_row(
             agreement.shape,
-            agreement.output,
+            agreement.candidate,
             *("-" if error is None else f"{error:.1e}" for error in errors),
             *([f"{agreement.labels_agreeing} of {agreement.labels_compared}"] if labels else []),
             "agrees" if agreement.passed else "DISAGREES",

@@ -39,6 +39,8 @@ class GraphOptions:
     dimensions: Mapping[str, Any] = field(default_factory=dict)
     opset: int = 18
     standard_ops: bool = False  # inline the function bodies
+    # Module name -> the user's modules that it stands for, where a fusion replaced some; noted on the nodes.
+    replaced: Mapping[str, Sequence[str]] = field(default_factory=dict)
     wrapper: str = ""  # left out of the names of weights and modules: "model." for what models.deployed holds
 
 
@@ -47,8 +49,8 @@ def onnx_from_model(model: nn.Module, inputs: Mapping[str, Tensor], options: Gra
 
     The ``fade`` ops become nodes of domain ``fade`` with their bodies as model-local functions, so that the file
     runs in standard ops anywhere and a runtime that knows the operators takes its own. Module names stay on the
-    nodes (``fade.module``); source paths, stack traces and everything else that differs between two equal exports
-    is removed.
+    nodes (``fade.module``), with those of the user's modules that a fused one stands for (``fade.replaces``); source
+    paths, stack traces and everything else that differs between two equal exports is removed.
 
     Args:
         model: In eval mode; takes the inputs by position.
@@ -83,7 +85,7 @@ def onnx_from_model(model: nn.Module, inputs: Mapping[str, Tensor], options: Gra
     passes.attach_function_bodies(exported)
     if options.standard_ops:
         passes.inline_functions(exported)
-    passes.keep_module_names(exported, wrapper=options.wrapper)
+    passes.keep_module_names(exported, wrapper=options.wrapper, replaced=options.replaced)
     passes.name_interface(exported, options.dynamic_axes, options.outputs, wrapper=options.wrapper)
     passes.make_reproducible(exported)
     return exported

@@ -13,6 +13,7 @@ from fade_deploy.graph.function_bodies import function_body
 
 __all__ = [
     "MODULE_KEY",
+    "REPLACES_KEY",
     "attach_function_bodies",
     "inline_functions",
     "keep_module_names",
@@ -21,6 +22,7 @@ __all__ = [
 ]
 
 MODULE_KEY = "fade.module"
+REPLACES_KEY = "fade.replaces"
 IR_VERSION = 10  # what ONNX Runtime 1.18 and newer read; nothing later is used
 _SCOPES_KEY = "pkg.torch.onnx.name_scopes"
 
@@ -45,10 +47,11 @@ def inline_functions(model: ir.Model) -> None:
     del model.graph.opset_imports[contract.DOMAIN]
 
 
-def keep_module_names(model: ir.Model, *, wrapper: str) -> None:
-    """Keep of each node's origin the module's name in the user's model; drop traces, paths and class names.
+def keep_module_names(model: ir.Model, *, wrapper: str, replaced: Mapping[str, Sequence[str]]) -> None:
+    """Keep of each node's origin the module's name in the exported model; drop traces, paths and class names.
 
-    ``wrapper`` is left out of the names: ``model.`` where the exported module holds the user's as ``model``.
+    ``wrapper`` is left out of the names: ``model.`` where the exported module holds the user's as ``model``. A module
+    in ``replaced`` stands for others of the user's model, whose names are noted beside its own.
     """
     for node in model.graph:
         scopes = ast.literal_eval(node.metadata_props.get(_SCOPES_KEY, "[]"))
@@ -58,6 +61,8 @@ def keep_module_names(model: ir.Model, *, wrapper: str) -> None:
         modules = [scope.removeprefix(wrapper) for scope in scopes[:-1] if scope not in ("", wrapper[:-1])]
         if modules and not modules[-1].startswith("_"):
             node.metadata_props[MODULE_KEY] = modules[-1]
+            if names := replaced.get(modules[-1]):
+                node.metadata_props[REPLACES_KEY] = ", ".join(names)
 
 
 def name_interface(

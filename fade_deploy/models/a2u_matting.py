@@ -20,7 +20,7 @@ from fade_deploy.models.a2u_encoder import A2UEncoder, conv_abn
 from fade_deploy.models.abn import ABN, SLOPE
 from fade_deploy.ops.registry import BILINEAR, build_upsampler
 
-__all__ = ["STRIDE", "A2UMatting", "A2UMattingConfig"]
+__all__ = ["STRIDE", "A2UMatting", "A2UMattingConfig", "DecoderLayer"]
 
 STRIDE = 16  # of the coarsest feature
 
@@ -65,7 +65,7 @@ class _ResidualUnit(nn.Module):
         return F.leaky_relu(shortcut + y, SLOPE)
 
 
-class _DecoderLayer(nn.Module):
+class DecoderLayer(nn.Module):
     """``(encoder, decoder, skip) -> [N, width, 2h, 2w]``: upsample, add the skip, mix."""
 
     def __init__(self, doubled: int, width: int, config: A2UMattingConfig) -> None:
@@ -97,10 +97,10 @@ class A2UMatting(A2UEncoder):
         self.config = config
         w0, w1, w2, _ = config.widths
         layer4, layer3, layer2, layer1 = config.decoder_widths()
-        self.decoder_layer4 = _DecoderLayer(*layer4, config)
-        self.decoder_layer3 = _DecoderLayer(*layer3, config)
-        self.decoder_layer2 = _DecoderLayer(*layer2, config)
-        self.decoder_layer1 = _DecoderLayer(*layer1, config)
+        self.decoder_layer4 = DecoderLayer(*layer4, config)
+        self.decoder_layer3 = DecoderLayer(*layer3, config)
+        self.decoder_layer2 = DecoderLayer(*layer2, config)
+        self.decoder_layer1 = DecoderLayer(*layer1, config)
         self.short3 = nn.Sequential(*conv_abn(w2, layer4[0], 3))
         self.short2 = nn.Sequential(*conv_abn(w1, layer3[0], 3))
         self.short1 = nn.Sequential(*conv_abn(w0, layer2[0], 3))

@@ -47,7 +47,8 @@ def count_call(model: nn.Module, *shapes: Sequence[int]) -> Complexity:
         shapes: One for each positional input, the last two being height and width.
     """
     shapes_only = _without_weights(model).eval()
-    inputs = [torch.empty(tuple(shape), device="meta") for shape in shapes]
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    inputs = [torch.empty(tuple(shape), device="meta", dtype=dtype) for shape in shapes]
     counter = FlopCounterMode(display=False, custom_mapping=_REASSEMBLY_FLOPS)
     products = _Products()
     with torch.no_grad(), counter, products:
@@ -103,8 +104,10 @@ class _Products(TorchDispatchMode):
             self._products[id(out)] = out
         elif operator is _ATEN.sum and id(args[0]) in self._products:
             self.summed += self._products.pop(id(args[0])).numel()
-        elif operator is TORCH_OPS["FadeUpsample"]:
+        elif operator is TORCH_OPS["FadeUpsample"] or operator is TORCH_OPS["FadeUpsampleAdd"]:
             self._gated += 2 * out.numel()  # g*encoder + (1-g)*reassembled
+        elif operator is TORCH_OPS["FadeHead"]:
+            self._gated += _head_gated(*args)
         elif operator is _ATEN.mean or operator is _ATEN._adaptive_avg_pool2d:
             self._pooled_features[id(out)] = out
         elif operator is _ATEN.convolution and id(args[0]) in self._pooled_features:
@@ -140,6 +143,34 @@ def _accumulate_flops(
     return 2 * kernel_size**2 * terms * _numel(out_shape)
 
 
+def _upsample_add_flops(
+    decoder: Any, encoder_logits: Any, decoder_logits: Any, encoder: Any, gate: Any, skip: Any,
+    kernel_size: int, *_: Any, out_shape: Any, **__: Any,
+) -> int:  # fmt: skip
+    return 2 * kernel_size**2 * _numel(out_shape)
+
+
+def _head_flops(
+    first: Any, second: Any, third: Any, encoder_logits: Any, decoder_logits: Any, gate: Any, encoder: Any,
+    encoder_weight: Any, encoder_bias: Any, class_weight: Any, class_bias: Any,
+    kernel_size: int, *_: Any, **__: Any,
+) -> int:  # fmt: skip
+    hidden, gated_channels = encoder_weight
+    reassembled = 3 * kernel_size**2 * hidden
+    products = hidden * gated_channels + class_weight[0] * hidden
+    return 2 * (reassembled + products) * _pixels(encoder)
+
+
+def _head_gated(*inputs: Any) -> int:
+    """Products of three gates with the encoder feature, and of their complements with the reassembled features."""
+    encoder, encoder_weight = inputs[6:8]
+    return 3 * (encoder.shape[1] + encoder_weight.shape[0]) * _pixels(encoder.shape)
+
+
+def _pixels(shape: Any) -> int:
+    return int(shape[0] * shape[2] * shape[3])
+
+
 def _numel(shape: Any) -> int:
     return int(torch.Size(shape).numel())
 
@@ -148,4 +179,6 @@ _REASSEMBLY_FLOPS: dict[Any, Any] = {
     TORCH_OPS["FadeReassemble"]: _reassemble_flops,
     TORCH_OPS["FadeUpsample"]: _upsample_flops,
     TORCH_OPS["FadeAccumulate"]: _accumulate_flops,
+    TORCH_OPS["FadeUpsampleAdd"]: _upsample_add_flops,
+    TORCH_OPS["FadeHead"]: _head_flops,
 }

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from fade_deploy.contract import Head
 from fade_deploy.models.a2u_matting import A2UMatting
-from fade_deploy.models.abn import folded
 from fade_deploy.models.segformer import SegFormer
 from fade_deploy.recipe import Recipe, Shape
 
@@ -62,9 +61,10 @@ class Deployed(nn.Module, ABC):
     def output_shape(self, shape: Shape | None) -> tuple[int | str, ...]:
         """Of the file's output, for a fixed shape or by names."""
 
-    def for_export(self) -> Self:
-        """The same function, prepared for a file; the reference of the comparison stays the unchanged module."""
-        return self
+    def with_model(self, model: nn.Module) -> Self:
+        """The same deployment of another model."""
+        other = type(self)(model, head=self.head, recipe=self.recipe, embed_preprocess=self.embed_preprocess)
+        return other.eval()
 
     def normalised(self, image: Tensor) -> Tensor:
         """float32 [N, 3, H, W], as the model takes it."""
@@ -124,11 +124,6 @@ class DeployedMatting(Deployed):
     def output_shape(self, shape: Shape | None) -> tuple[int | str, ...]:
         batch, height, width = shape.sizes if shape else ("batch", "height", "width")
         return batch, 1, height, width
-
-    def for_export(self) -> DeployedMatting:
-        return DeployedMatting(
-            folded(self.model), head=self.head, recipe=self.recipe, embed_preprocess=self.embed_preprocess
-        ).eval()
 
     def forward(self, image: Tensor, trimap: Tensor) -> Tensor:
         if self.embed_preprocess:

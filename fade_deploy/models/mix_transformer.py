@@ -13,7 +13,16 @@ from typing import cast
 
 from torch import Tensor, nn
 
-__all__ = ["MIT_VARIANTS", "MixTransformer", "MixTransformerConfig"]
+__all__ = [
+    "MIT_VARIANTS",
+    "Attention",
+    "DepthwiseConv",
+    "MixFFN",
+    "MixTransformer",
+    "MixTransformerConfig",
+    "PatchEmbed",
+    "TokenLayout",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,16 +49,22 @@ MIT_VARIANTS = {
 }
 
 
-def _tokens(feature: Tensor) -> Tensor:
-    return feature.flatten(2).transpose(1, 2)  # [N, C, H, W] -> [N, H*W, C]
+class TokenLayout:
+    """How a token matrix becomes a feature and back; the fusion writes it another way."""
+
+    @staticmethod
+    def tokens(feature: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, H*W, C]."""
+        return feature.flatten(2).transpose(1, 2)
+
+    @staticmethod
+    def feature(tokens: Tensor, height: int, width: int) -> Tensor:
+        """[N, H*W, C] -> [N, C, H, W]."""
+        feature: Tensor = tokens.transpose(1, 2).unflatten(2, (height, width))
+        return feature
 
 
-def _feature(tokens: Tensor, height: int, width: int) -> Tensor:
-    feature: Tensor = tokens.transpose(1, 2).unflatten(2, (height, width))  # [N, H*W, C] -> [N, C, H, W]
-    return feature
-
-
-class _PatchEmbed(nn.Module):
+class PatchEmbed(TokenLayout, nn.Module):
     """Overlapping patches: a strided convolution and a LayerNorm over channels."""
 
     def __init__(self, inputs: int, width: int, kernel: int, stride: int, eps: float) -> None:
@@ -60,10 +75,10 @@ class _PatchEmbed(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, int, int]:
         x = self.proj(x)
         height, width = x.shape[2:]
-        return self.norm(_tokens(x)), height, width
+        return self.norm(self.tokens(x)), height, width
 
 
-class _Attention(nn.Module):
+class Attention(TokenLayout, nn.Module):
     """Multi-head attention whose keys and values come from a grid reduced by a strided convolution."""
 
     def __init__(self, width: int, heads: int, reduction: int, eps: float) -> None:
@@ -84,7 +99,7 @@ class _Attention(nn.Module):
     def forward(self, tokens: Tensor, height: int, width: int) -> Tensor:
         source = tokens
         if self.reduction > 1:
-            source = self.norm(_tokens(self.sr(_feature(tokens, height, width))))
+            source = self.norm(self.tokens(self.sr(self.feature(tokens, height, width))))
         keys, values = self.kv(source).chunk(2, dim=2)
         queries = self._split_heads(self.q(tokens) * (tokens.shape[2] // self.heads) ** -0.5)
         scores = queries @ self._split_heads(keys).transpose(2, 3)
@@ -93,7 +108,7 @@ class _Attention(nn.Module):
         return out
 
 
-class _DepthwiseConv(nn.Module):
+class DepthwiseConv(TokenLayout, nn.Module):
     """A 3x3 depth-wise convolution: the MLP's only position information. Its key is ``dwconv.dwconv``."""
 
     def __init__(self, width: int) -> None:
@@ -101,16 +116,16 @@ class _DepthwiseConv(nn.Module):
         self.dwconv = nn.Conv2d(width, width, 3, padding=1, groups=width)
 
     def forward(self, tokens: Tensor, height: int, width: int) -> Tensor:
-        return _tokens(self.dwconv(_feature(tokens, height, width)))
+        return self.tokens(self.dwconv(self.feature(tokens, height, width)))
 
 
-class _MixFFN(nn.Module):
+class MixFFN(nn.Module):
     """Linear, 3x3 depth-wise convolution, exact GELU, linear."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.fc1 = nn.Linear(width, hidden)
-        self.dwconv = _DepthwiseConv(hidden)
+        self.dwconv = DepthwiseConv(hidden)
         self.act = nn.GELU()
         self.fc2 = nn.Linear(hidden, width)
 
@@ -126,16 +141,16 @@ class _Block(nn.Module):
         super().__init__()
         width = config.widths[stage]
         self.norm1 = nn.LayerNorm(width, eps=config.block_norm_eps)
-        self.attn = _Attention(width, config.heads[stage], config.reductions[stage], config.embed_norm_eps)
+        self.attn = Attention(width, config.heads[stage], config.reductions[stage], config.embed_norm_eps)
         self.norm2 = nn.LayerNorm(width, eps=config.block_norm_eps)
-        self.mlp = _MixFFN(width, width * config.mlp_ratios[stage])
+        self.mlp = MixFFN(width, width * config.mlp_ratios[stage])
 
     def forward(self, tokens: Tensor, height: int, width: int) -> Tensor:
         tokens = tokens + self.attn(self.norm1(tokens), height, width)
         return tokens + cast(Tensor, self.mlp(self.norm2(tokens), height, width))
 
 
-class MixTransformer(nn.Module):
+class MixTransformer(TokenLayout, nn.Module):
     """MiT: image [N, 3, H, W] -> features [N, widths[i], ceil(H / 4 / 2**i), ceil(W / 4 / 2**i)], i = 0..3."""
 
     def __init__(self, config: MixTransformerConfig) -> None:
@@ -143,14 +158,14 @@ class MixTransformer(nn.Module):
         self.config = config
         for stage, width in enumerate(config.widths):
             inputs, kernel, stride = (3, 7, 4) if stage == 0 else (config.widths[stage - 1], 3, 2)
-            embed = _PatchEmbed(inputs, width, kernel, stride, config.embed_norm_eps)
+            embed = PatchEmbed(inputs, width, kernel, stride, config.embed_norm_eps)
             blocks = nn.ModuleList(_Block(config, stage) for _ in range(config.depths[stage]))
             # The released names count the stages in the attribute, not in a list.
             setattr(self, f"patch_embed{stage + 1}", embed)
             setattr(self, f"block{stage + 1}", blocks)
             setattr(self, f"norm{stage + 1}", nn.LayerNorm(width, eps=config.block_norm_eps))
 
-    def _stages(self) -> Iterator[tuple[_PatchEmbed, nn.ModuleList, nn.LayerNorm]]:
+    def _stages(self) -> Iterator[tuple[PatchEmbed, nn.ModuleList, nn.LayerNorm]]:
         for stage in range(1, len(self.config.widths) + 1):
             yield getattr(self, f"patch_embed{stage}"), getattr(self, f"block{stage}"), getattr(self, f"norm{stage}")
 
@@ -161,6 +176,6 @@ class MixTransformer(nn.Module):
             tokens, height, width = embed(x)
             for block in blocks:
                 tokens = block(tokens, height, width)
-            x = _feature(norm(tokens), height, width)
+            x = self.feature(norm(tokens), height, width)
             features.append(x)
         return features

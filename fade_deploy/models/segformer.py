@@ -21,11 +21,11 @@ from fade_deploy.errors import ExportError
 from fade_deploy.models.mix_transformer import MixTransformer, MixTransformerConfig
 from fade_deploy.ops.registry import BILINEAR, build_upsampler
 
-__all__ = ["STRIDE", "SegFormer", "SegFormerConfig", "SegFormerHead"]
+__all__ = ["CHAINS", "STRIDE", "SegFormer", "SegFormerConfig", "SegFormerHead"]
 
 STRIDE = 32  # of the coarsest feature
 # (decoder feature, the encoder features it walks), counting features from 1 at stride 4; one upsampler a step.
-_CHAINS = ((4, (3, 2, 1)), (3, (2, 1)), (2, (1,)))
+CHAINS = ((4, (3, 2, 1)), (3, (2, 1)), (2, (1,)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,7 @@ class SegFormerHead(nn.Module):
         self.linear_fuse = _ConvNormReLU(4 * width, width)
         self.upsamplers: nn.ModuleList | None = None
         if config.upsampler != BILINEAR:
-            slots = sum(len(encoders) for _, encoders in _CHAINS)
+            slots = sum(len(encoders) for _, encoders in CHAINS)
             self.upsamplers = nn.ModuleList(
                 build_upsampler(config.upsampler, width, kernel_size=config.kernel_size, compressed=config.compressed)
                 for _ in range(slots)
@@ -92,7 +92,7 @@ class SegFormerHead(nn.Module):
             ]
         slots = iter(self.upsamplers)
         out = []
-        for start, encoders in _CHAINS:
+        for start, encoders in CHAINS:
             x = projected[start]
             for encoder in encoders:
                 x = next(slots)(projected[encoder], x)

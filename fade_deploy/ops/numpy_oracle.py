@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["accumulate", "reassemble", "upsample"]
+__all__ = ["accumulate", "head", "reassemble", "upsample", "upsample_add"]
 
 Array = NDArray[np.float64]
 
@@ -100,3 +100,88 @@ def accumulate(
         term = reassemble(features, _softmax(logits), kernel_size=kernel_size, scale=scale)
         out = out + _repeat(decoder_weight[:, t : t + 1], scale) * term
     return np.asarray(out + base)
+
+
+def upsample_add(
+    decoder: Array,
+    encoder_logits: Array,
+    decoder_logits: Array,
+    encoder: Array,
+    gate_logits: Array,
+    skip: Array,
+    *,
+    kernel_size: int,
+    scale: int,
+) -> Array:
+    """``upsample`` with the sum of both logits, plus ``skip``.
+
+    Args:
+        decoder: [N, C, H, W].
+        encoder_logits: [N, K*K, s*H, s*W].
+        decoder_logits: [N, K*K, H, W], repeated s x s (nearest).
+        encoder: [N, C, s*H, s*W].
+        gate_logits: [N, 1, H, W], repeated s x s (nearest).
+        skip: [N, C, s*H, s*W].
+        kernel_size: K, odd.
+        scale: s.
+
+    Returns:
+        [N, C, s*H, s*W] in float64.
+    """
+    logits = encoder_logits + _repeat(decoder_logits, scale)
+    return upsample(decoder, logits, encoder, gate_logits, kernel_size=kernel_size, scale=scale) + skip
+
+
+def head(
+    first: Array,
+    second: Array,
+    third: Array,
+    encoder_logits: Array,
+    decoder_logits: Array,
+    gate_logits: Array,
+    encoder: Array,
+    encoder_weight: Array,
+    encoder_bias: Array,
+    class_weight: Array,
+    class_bias: Array,
+    *,
+    kernel_size: int,
+    scale: int,
+) -> Array:
+    """``class_weight @ relu(encoder_weight @ gated + encoder_bias + sum_t (1-g_t) R(decoder_t)) + class_bias``.
+
+    Args:
+        first: [N, E or more, H, W]; what comes after the first E channels is not read.
+        second: As ``first``.
+        third: As ``first``.
+        encoder_logits: [N, 3*K*K, s*H, s*W], term-major.
+        decoder_logits: [N, 3*K*K, H, W], repeated s x s (nearest).
+        gate_logits: [N, 3, H, W], repeated s x s (nearest).
+        encoder: x, [N, C, s*H, s*W].
+        encoder_weight: [E, 4*C + 3], for the channels g_0*x, g_1*x, g_2*x, x, g_0, g_1, g_2.
+        encoder_bias: [E].
+        class_weight: [M, E].
+        class_bias: [M].
+        kernel_size: K, odd.
+        scale: s.
+
+    Returns:
+        [N, M, s*H, s*W] in float64.
+    """
+    hidden_channels = encoder_weight.shape[0]
+    gates = _repeat(1 / (1 + np.exp(-gate_logits)), scale)
+    term_logits = np.split(encoder_logits + _repeat(decoder_logits, scale), 3, axis=1)
+    reassembled = [
+        reassemble(decoder[:, :hidden_channels], _softmax(logits), kernel_size=kernel_size, scale=scale)
+        for decoder, logits in zip((first, second, third), term_logits, strict=True)
+    ]
+    batch, _, height, width = encoder.shape
+    out = np.zeros((batch, class_weight.shape[0], height, width))
+    for n, y, x in np.ndindex(batch, height, width):
+        pixel, gate = encoder[n, :, y, x], gates[n, :, y, x]
+        gated = np.concatenate([gate[0] * pixel, gate[1] * pixel, gate[2] * pixel, pixel, gate])
+        hidden = encoder_bias + encoder_weight @ gated
+        for t in range(3):
+            hidden = hidden + (1 - gate[t]) * reassembled[t][n, :, y, x]
+        out[n, :, y, x] = class_weight @ np.maximum(hidden, 0) + class_bias
+    return out

@@ -13,7 +13,16 @@ from torch import Tensor
 from fade_deploy import contract
 from fade_deploy.ops import torch_ops
 
-__all__ = ["SCALE", "accumulate", "check_sizes", "normalised_reassembly", "reassemble", "upsample"]
+__all__ = [
+    "SCALE",
+    "accumulate",
+    "check_sizes",
+    "head",
+    "normalised_reassembly",
+    "reassemble",
+    "upsample",
+    "upsample_add",
+]
 
 SCALE = 2  # of every upsampler of the family: four encoder pixels meet one decoder pixel; nothing else is defined
 
@@ -124,6 +133,129 @@ def accumulate(
     if base.dim() != 4 or any(b not in (1, f) for b, f in zip(base.shape, full, strict=True)):
         raise ValueError(f"base {list(base.shape)} does not broadcast to the output {full}")
     out: Tensor = torch_ops.accumulate(decoder, kernel_logits, base, decoder_weight, kernel_size, scale, terms)
+    return out
+
+
+def upsample_add(
+    decoder: Tensor,
+    encoder_logits: Tensor,
+    decoder_logits: Tensor,
+    encoder: Tensor,
+    gate_logits: Tensor,
+    skip: Tensor,
+    *,
+    kernel_size: int,
+    scale: int,
+) -> Tensor:
+    """A decoder stage of A2U matting in one op, for export: the logits' sum, the upsampler and the skip's sum.
+
+    ``out = g*encoder + (1-g)*reassemble(decoder, softmax(encoder_logits + up(decoder_logits))) + skip``,
+    ``g = up(sigmoid(gate_logits))``, ``up`` repeating each pixel s x s.
+
+    Args:
+        decoder: [N, C, H, W], floating.
+        encoder_logits: [N, K*K, s*H, s*W], before the sum and the softmax over dim 1.
+        decoder_logits: [N, K*K, H, W].
+        encoder: [N, C, s*H, s*W].
+        gate_logits: [N, 1, H, W], before the sigmoid.
+        skip: [N, C, s*H, s*W].
+        kernel_size: K in {1, 3, 5, 7}.
+        scale: s in {1, 2, 4}.
+
+    Returns:
+        [N, C, s*H, s*W], dtype of ``decoder``; computed in at least float32. It has no gradient.
+
+    Raises:
+        ValueError: A shape, dtype or attribute disagrees with the contract; the message names both.
+    """
+    contract.check_limits(kernel_size=kernel_size, scale=scale)
+    _check_dtypes(decoder, encoder_logits, decoder_logits, encoder, gate_logits, skip)
+    channels = decoder.shape[1]
+    _check_output_shape("encoder_logits", encoder_logits, decoder, kernel_size**2, scale)
+    _check_output_shape("decoder_logits", decoder_logits, decoder, kernel_size**2, 1)
+    _check_output_shape("encoder", encoder, decoder, channels, scale)
+    _check_output_shape("gate_logits", gate_logits, decoder, 1, 1)
+    _check_output_shape("skip", skip, decoder, channels, scale)
+    out: Tensor = torch_ops.upsample_add(
+        decoder, encoder_logits, decoder_logits, encoder, gate_logits, skip, kernel_size, scale
+    )
+    return out
+
+
+def head(
+    first: Tensor,
+    second: Tensor,
+    third: Tensor,
+    encoder_logits: Tensor,
+    decoder_logits: Tensor,
+    gate_logits: Tensor,
+    encoder: Tensor,
+    encoder_weight: Tensor,
+    encoder_bias: Tensor,
+    class_weight: Tensor,
+    class_bias: Tensor,
+    *,
+    kernel_size: int,
+    scale: int,
+) -> Tensor:
+    """The last stage of the exactly fused SegFormer head in one op, for export.
+
+    With ``x = encoder``, ``g_t = up(sigmoid(gate_logits[:, t]))``, ``up`` repeating each pixel s x s,
+    ``k_t = softmax(encoder_logits_t + up(decoder_logits_t))`` over its K*K, and u_0, u_1, u_2 = first, second, third:
+    ``hidden = relu(encoder_bias + encoder_weight @ [g_0*x, g_1*x, g_2*x, x, g_0, g_1, g_2]
+    + sum_t (1-g_t) * reassemble(u_t[:, :E], k_t))`` and ``out = class_weight @ hidden + class_bias``, per pixel.
+
+    Args:
+        first: [N, E or more, H, W], floating; only the first E channels are read.
+        second: As ``first``.
+        third: As ``first``.
+        encoder_logits: [N, 3*K*K, s*H, s*W], term-major.
+        decoder_logits: [N, 3*K*K, H, W], term-major.
+        gate_logits: [N, 3, H, W], before the sigmoid.
+        encoder: [N, C, s*H, s*W].
+        encoder_weight: [E, 4*C + 3].
+        encoder_bias: [E].
+        class_weight: [M, E].
+        class_bias: [M].
+        kernel_size: K in {1, 3, 5, 7}.
+        scale: s in {1, 2, 4}.
+
+    Returns:
+        [N, M, s*H, s*W], dtype of ``first``; computed in at least float32. It has no gradient.
+
+    Raises:
+        ValueError: A shape, dtype or attribute disagrees with the contract; the message names both.
+    """
+    contract.check_limits(kernel_size=kernel_size, scale=scale)
+    inputs = (
+        first, second, third, encoder_logits, decoder_logits, gate_logits, encoder,
+        encoder_weight, encoder_bias, class_weight, class_bias,
+    )  # fmt: skip
+    _check_dtypes(*inputs)
+    hidden, classes, channels = encoder_weight.shape[0], class_weight.shape[0], encoder.shape[1]
+    for name, decoder in (("first", first), ("second", second), ("third", third)):
+        if (decoder.shape[0], *decoder.shape[2:]) != (first.shape[0], *first.shape[2:]) or decoder.shape[1] < hidden:
+            raise ValueError(
+                f"{name} has shape {list(decoder.shape)}, expected at least {hidden} channels (encoder_weight "
+                f"{list(encoder_weight.shape)}) and else the shape of first, {list(first.shape)}"
+            )
+    _check_output_shape("encoder_logits", encoder_logits, first, 3 * kernel_size**2, scale)
+    _check_output_shape("decoder_logits", decoder_logits, first, 3 * kernel_size**2, 1)
+    _check_output_shape("gate_logits", gate_logits, first, 3, 1)
+    _check_output_shape("encoder", encoder, first, channels, scale)
+    weights = {
+        "encoder_weight": (encoder_weight, [hidden, 4 * channels + 3]),
+        "encoder_bias": (encoder_bias, [hidden]),
+        "class_weight": (class_weight, [classes, hidden]),
+        "class_bias": (class_bias, [classes]),
+    }
+    for name, (given, expected) in weights.items():
+        if list(given.shape) != expected:
+            raise ValueError(
+                f"{name} has shape {list(given.shape)}, expected {expected} for an encoder feature "
+                f"{list(encoder.shape)}, {hidden} hidden channels and {classes} classes"
+            )
+    out: Tensor = torch_ops.head(*inputs, kernel_size, scale)
     return out
 
 

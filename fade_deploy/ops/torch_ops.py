@@ -1,7 +1,8 @@
-"""Torch custom ops of the namespace ``fade``: reassembly, the fused upsampler and the accumulate form.
+"""Torch custom ops of the namespace ``fade``: reassembly, the fused upsampler, the accumulate form and fused stages.
 
-They follow ``fade_deploy.contract``: each stays one node under ``torch.export``, has a fake kernel and a gradient, and
-never unfolds: memory beyond the output is a small multiple of it, where ``unfold`` takes K*K times the output.
+They follow ``fade_deploy.contract``: each stays one node under ``torch.export``, has a fake kernel, and never unfolds:
+memory beyond the output is a small multiple of it, where ``unfold`` takes K*K times the output. The first three have a
+gradient; ``upsample_add`` and ``head`` are what exact fusion exports, and PyTorch refuses to go back through them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from fade_deploy import contract
 
-__all__ = ["TORCH_OPS", "accumulate", "reassemble", "repeat_nearest", "upsample"]
+__all__ = ["TORCH_OPS", "accumulate", "head", "reassemble", "repeat_nearest", "upsample", "upsample_add"]
 
 
 def repeat_nearest(low: Tensor, scale: int) -> Tensor:
@@ -55,6 +56,55 @@ def accumulate(
     return out.add_(_wide(base)).to(decoder.dtype)
 
 
+@torch.library.custom_op("fade::upsample_add", mutates_args=())
+def upsample_add(
+    decoder: Tensor,
+    encoder_logits: Tensor,
+    decoder_logits: Tensor,
+    encoder: Tensor,
+    gate_logits: Tensor,
+    skip: Tensor,
+    kernel_size: int,
+    scale: int,
+) -> Tensor:
+    kernels = (_wide(encoder_logits) + repeat_nearest(_wide(decoder_logits), scale)).softmax(1)
+    gate = repeat_nearest(_wide(gate_logits).sigmoid(), scale)
+    reassembled = _sum_over_taps(decoder, kernels, kernel_size, scale, 1)
+    return reassembled.mul_(1 - gate).addcmul_(gate, _wide(encoder)).add_(_wide(skip)).to(decoder.dtype)
+
+
+@torch.library.custom_op("fade::head", mutates_args=())
+def head(
+    first: Tensor,
+    second: Tensor,
+    third: Tensor,
+    encoder_logits: Tensor,
+    decoder_logits: Tensor,
+    gate_logits: Tensor,
+    encoder: Tensor,
+    encoder_weight: Tensor,
+    encoder_bias: Tensor,
+    class_weight: Tensor,
+    class_bias: Tensor,
+    kernel_size: int,
+    scale: int,
+) -> Tensor:
+    decoders = (first, second, third)
+    kernels = _term_kernels(_wide(encoder_logits) + repeat_nearest(_wide(decoder_logits), scale), len(decoders))
+    gates = repeat_nearest(_wide(gate_logits).sigmoid(), scale).split(1, 1)
+    x = _wide(encoder)
+    gated = torch.cat([*(gate * x for gate in gates), x, *gates], 1)
+    hidden = _per_pixel(gated, encoder_weight, encoder_bias)
+    for t, (decoder, gate) in enumerate(zip(decoders, gates, strict=True)):
+        used = decoder[:, : hidden.shape[1]]
+        hidden += _sum_over_taps(used, kernels[:, t] * (1 - gate), kernel_size, scale, 1)
+    return _per_pixel(hidden.relu_(), class_weight, class_bias).to(first.dtype)
+
+
+def _per_pixel(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return F.conv2d(x, _wide(weight)[..., None, None], _wide(bias))
+
+
 @reassemble.register_fake
 def _(features: Tensor, kernels: Tensor, kernel_size: int, scale: int, groups: int) -> Tensor:
     return features.new_empty(_output_shape(features, scale, 1))
@@ -78,6 +128,40 @@ def _(
     terms: int,
 ) -> Tensor:
     return decoder.new_empty(_output_shape(decoder, scale, terms))
+
+
+@upsample_add.register_fake
+def _(
+    decoder: Tensor,
+    encoder_logits: Tensor,
+    decoder_logits: Tensor,
+    encoder: Tensor,
+    gate_logits: Tensor,
+    skip: Tensor,
+    kernel_size: int,
+    scale: int,
+) -> Tensor:
+    return decoder.new_empty(_output_shape(decoder, scale, 1))
+
+
+@head.register_fake
+def _(
+    first: Tensor,
+    second: Tensor,
+    third: Tensor,
+    encoder_logits: Tensor,
+    decoder_logits: Tensor,
+    gate_logits: Tensor,
+    encoder: Tensor,
+    encoder_weight: Tensor,
+    encoder_bias: Tensor,
+    class_weight: Tensor,
+    class_bias: Tensor,
+    kernel_size: int,
+    scale: int,
+) -> Tensor:
+    batch, _, height, width = _output_shape(first, scale, 1)
+    return first.new_empty(batch, class_weight.shape[0], height, width)
 
 
 def _output_shape(decoder: Tensor, scale: int, terms: int) -> tuple[int, int, int, int]:
@@ -211,4 +295,6 @@ TORCH_OPS = {
     contract.REASSEMBLE.name: torch.ops.fade.reassemble,
     contract.UPSAMPLE.name: torch.ops.fade.upsample,
     contract.ACCUMULATE.name: torch.ops.fade.accumulate,
+    contract.UPSAMPLE_ADD.name: torch.ops.fade.upsample_add,
+    contract.HEAD.name: torch.ops.fade.head,
 }

@@ -32,6 +32,7 @@ SCORES = "\0class_scores"
 class Agreement:
     """One output at one input shape, candidate against reference."""
 
+    candidate: str  # name of the runner that is compared with the reference
     output: str
     shape: str  # of the input, NxHxW
     source: str  # of the input
@@ -53,13 +54,13 @@ class Agreement:
 
 def compare(
     reference: BaseRunner,
-    candidate: BaseRunner,
+    candidates: Sequence[BaseRunner],
     inputs: Iterable[VerificationInput],
     *,
     outputs: Sequence[str],
     tolerance: Tolerance,
 ) -> list[Agreement]:
-    """Run both on every input and compare ``outputs`` elementwise, and the labels with their margin where there are.
+    """Run all on every input and compare ``outputs`` elementwise, and the labels with their margin where there are.
 
     A float fails where its error exceeds ``atol`` and ``rtol * |reference|`` or is not a number; a label fails where
     the candidate differs although the reference's best score leads by more than the tolerated error. Integers and
@@ -68,32 +69,37 @@ def compare(
 
     Args:
         reference: Gives the outputs, and ``SCORES`` where there are labels.
-        candidate: Gives the outputs.
+        candidates: Give the outputs; of names of their own.
         inputs: One batch each.
         outputs: Names of the outputs; floats (with ``SCORES``: over axis 1), integers or booleans.
         tolerance: The bound.
     """
     return [
-        agreement for batch in inputs for agreement in _compare_one(reference, candidate, batch, outputs, tolerance)
+        agreement for batch in inputs for agreement in _compare_one(reference, candidates, batch, outputs, tolerance)
     ]
 
 
 @np.errstate(invalid="ignore")  # infinities and NaN are judged here, not warned about
 def _compare_one(
     reference: BaseRunner,
-    candidate: BaseRunner,
+    candidates: Sequence[BaseRunner],
     batch: VerificationInput,
     outputs: Sequence[str],
     tolerance: Tolerance,
 ) -> list[Agreement]:
     with G_LOGGER.verbosity(G_LOGGER.CRITICAL):  # Polygraphy logs to standard output
-        results = Comparator.run([reference, candidate], data_loader=[batch.tensors])
-    (_, (expected,)), (_, (given,)) = results.items()
+        results = Comparator.run([reference, *candidates], data_loader=[batch.tensors])
+    (_, (expected,)), *compared = results.items()
     scores = dict(expected.items()).get(SCORES)
-    return [_measure(given[output], expected[output], scores, batch, output, tolerance) for output in outputs]
+    return [
+        _measure(name, given[output], expected[output], scores, batch, output, tolerance)
+        for name, (given,) in compared
+        for output in outputs
+    ]
 
 
 def _measure(
+    candidate: str,
     given: NDArray[Any],
     expected: NDArray[Any],
     scores: NDArray[Any] | None,
@@ -119,6 +125,7 @@ def _measure(
             passed = passed and _is_within(error, expected, tolerance)
         errors = (float(error.max()), float(error.mean(dtype=np.float64)), _quantile(error.ravel(), 0.999))
     return Agreement(
+        candidate=candidate,
         output=output,
         shape=str(batch.shape),
         source=batch.source,

@@ -19,7 +19,8 @@ from tests.ops.test_reassembly import ORACLE
 def one_node_model(case: OperatorCase, opset: int = 18, dtype: ir.DataType = ir.DataType.FLOAT) -> onnx.ModelProto:
     """A model of one ``fade`` node with its body; every dimension is dynamic."""
     body = function_body(case.operator, opset, **case.attributes)
-    inputs = [ir.val(name, dtype, [f"{name}_{axis}" for axis in range(4)]) for name, _ in case.operator.inputs]
+    ranks = {name: shape.count(",") + 1 for name, shape in case.operator.inputs}
+    inputs = [ir.val(name, dtype, [f"{name}_{axis}" for axis in range(rank)]) for name, rank in ranks.items()]
     attributes = [ir.AttrInt64(name, value) for name, value in case.attributes.items()]
     attributes += [ir.AttrString(name, value) for name, value in PLUGIN_ATTRIBUTES.items()]
     output = ir.val("output", dtype, ["n", "c", "h", "w"])

@@ -56,7 +56,7 @@ def compared(
     tolerance: Tolerance = TOLERANCE,
 ) -> Agreement:
     reference = Fixed("reference", out=expected, **{SCORES: expected if scores is None else scores})
-    (agreement,) = compare(reference, Fixed("candidate", out=given), [batch()], outputs=["out"], tolerance=tolerance)
+    (agreement,) = compare(reference, [Fixed("candidate", out=given)], [batch()], outputs=["out"], tolerance=tolerance)
     return agreement
 
 
@@ -71,6 +71,7 @@ def changed(**pixels: float) -> NDArray[np.float32]:
 def test_equal_outputs_agree_with_every_number_by_hand() -> None:
     agreement = compared(PIXELS)
     assert agreement == Agreement(
+        candidate="candidate",
         output="out",
         shape="1x4x16",
         source="by hand",
@@ -215,7 +216,7 @@ def test_labels_of_another_shape_or_dtype_disagree(given: NDArray[Any]) -> None:
 def compared_exactly(given: NDArray[Any], expected: NDArray[Any]) -> Agreement:
     runners = Fixed("reference", out=expected), Fixed("candidate", out=given)
     loose = Tolerance(atol=100, rtol=100, why="floats may differ by so much; integers by nothing")
-    (agreement,) = compare(*runners, [batch()], outputs=["out"], tolerance=loose)
+    (agreement,) = compare(runners[0], runners[1:], [batch()], outputs=["out"], tolerance=loose)
     assert (agreement.labels_compared, agreement.labels_agreeing) == (None, None)
     return agreement
 
@@ -258,14 +259,14 @@ def test_no_elements_prove_nothing(dtype: type) -> None:
 @pytest.mark.parametrize(("given", "passed"), [(1.0625, True), (1.5, False)])
 def test_one_number_without_axes_is_compared(given: float, passed: bool) -> None:
     runners = Fixed("reference", out=np.array(1.0, np.float32)), Fixed("candidate", out=np.array(given, np.float32))
-    (agreement,) = compare(*runners, [batch()], outputs=["out"], tolerance=TOLERANCE)
+    (agreement,) = compare(runners[0], runners[1:], [batch()], outputs=["out"], tolerance=TOLERANCE)
     assert (agreement.passed, agreement.max_error) == (passed, given - 1)
 
 
 def test_scores_are_no_output_that_a_user_may_name() -> None:
     assert not SCORES.isprintable()  # as export_module asks of every name
-    runners = (Fixed(name, class_scores=np.array([given])) for name, given in (("reference", 3), ("candidate", 4)))
-    (agreement,) = compare(*runners, [batch()], outputs=["class_scores"], tolerance=TOLERANCE)
+    runners = [Fixed(name, class_scores=np.array([given])) for name, given in (("reference", 3), ("candidate", 4))]
+    (agreement,) = compare(runners[0], runners[1:], [batch()], outputs=["class_scores"], tolerance=TOLERANCE)
     assert (agreement.passed, agreement.labels_compared) == (False, None)
 
 
@@ -275,7 +276,7 @@ def test_scores_are_no_output_that_a_user_may_name() -> None:
 def test_every_input_is_run_by_both_and_judged() -> None:
     reference = Fixed("reference", out=PIXELS, **{SCORES: PIXELS})
     candidate = Fixed("candidate", out=PIXELS)
-    agreements = compare(reference, candidate, [batch(1.0), batch(2.0)], outputs=["out"], tolerance=TOLERANCE)
+    agreements = compare(reference, [candidate], [batch(1.0), batch(2.0)], outputs=["out"], tolerance=TOLERANCE)
     assert [agreement.passed for agreement in agreements] == [True, True]
     for runner in (reference, candidate):
         assert [float(image[0, 0, 0, 0]) for image in runner.fed] == [1.0, 2.0]

@@ -1,0 +1,108 @@
+"""The body of ``FadeHead``: reassemblies, both products and the class logits without leaving the order of tiles.
+
+The three reassemblies are one banded product with three windows side by side. Everything after it works on rows of
+channels, whatever their order, so the rows stay as the product leaves them and only the class logits, fewer than the
+hidden channels, go back to an image.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from fade_deploy.graph import banded_product
+from fade_deploy.graph.body_writer import BodyWriter
+
+__all__ = ["head"]
+
+_TERMS = 3
+
+
+def head(
+    b: BodyWriter,
+    first: ir.Value,
+    second: ir.Value,
+    third: ir.Value,
+    encoder_logits: ir.Value,
+    decoder_logits: ir.Value,
+    gate_logits: ir.Value,
+    encoder: ir.Value,
+    encoder_weight: ir.Value,
+    encoder_bias: ir.Value,
+    class_weight: ir.Value,
+    class_bias: ir.Value,
+    *,
+    kernel_size: int,
+    scale: int,
+) -> ir.Value:
+    """The nodes of ``contract.HEAD``."""
+    tiles = banded_product.tiles_of(b, first, kernel_size, scale)
+    hidden, channels = b.size(encoder_weight, 0), b.size(encoder, 1)
+    gated_channels = b.times(channels, _TERMS + 1)
+
+    gates = b("Sigmoid", gate_logits)
+    one_minus_gates = b("Sigmoid", b("Neg", gate_logits))
+    taps = banded_product.weighted_softmax(b, tiles, encoder_logits, decoder_logits, one_minus_gates, _TERMS)
+    band = _band(b, tiles, taps, gates)
+    gate_weight = b("Slice", encoder_weight, gated_channels, b.size(encoder_weight, 1), b.ints([1]))
+    constants = b("Concat", b("Transpose", gate_weight, perm=[1, 0]), b("Unsqueeze", encoder_bias, b.ints([0])), axis=0)
+    windows = _windows(b, tiles, band, (first, second, third), constants, hidden)
+    # The sum of the reassemblies, of what the gates' own channels add, and of the bias.
+    summed = b.reshape(b("MatMul", band, windows), -1, hidden)
+
+    factors = b("Slice", band, b.ints([-_TERMS - 1]), b.ints([np.iinfo(np.int64).max]), b.ints([3]))
+    planes = b("Pad", banded_product.planes_of_tiles(b, tiles, encoder, scale), b.shape(0, 0, 0, 0, 0, tiles.spare))
+    pixels = b("Transpose", planes, perm=[0, 2, 1])
+    gated = b("Mul", b.reshape(pixels, -1, 1, channels), b.reshape(factors, -1, _TERMS + 1, 1))
+    weight = b.first(encoder_weight, gated_channels, 1)
+    rows = b("Relu", b("Gemm", b.reshape(gated, -1, gated_channels), weight, summed, transB=1))
+    logits = b("Gemm", rows, class_weight, class_bias, transB=1)
+    return b("Transpose", banded_product.pixels_in_order(b, tiles, logits, b.size(class_bias, 0)), perm=[0, 3, 1, 2])
+
+
+def _band(b: BodyWriter, tiles: banded_product.Tiles, taps: ir.Value, gates: ir.Value) -> ir.Value:
+    """[N, tiles, outputs of a tile, 3*window + 4]: the taps of the three terms, the three gates, and a one."""
+    outputs = tiles.output_side**2
+    gate_planes = banded_product.planes_of_tiles(b, tiles, gates, 1)
+    one = b("Expand", b.number_like(1, gates), b.shape(tiles.batch, 1, tiles.count))
+    planes = banded_product.with_zeros(b, b("Concat", taps, gate_planes, one, axis=1), tiles.spare)
+    first_gate = outputs * _TERMS * tiles.kernel_size**2
+    ones = first_gate + tiles.side**2 * _TERMS
+    # Each gate pixel serves its s x s outputs.
+    y, x = np.indices((tiles.output_side, tiles.output_side)) // tiles.scale
+    pixel = (y * tiles.side + x).reshape(outputs, 1)
+    index = np.concatenate(
+        [
+            banded_product.band_index(tiles, _TERMS, zeros=ones + 1),
+            first_gate + pixel * _TERMS + np.arange(_TERMS),
+            np.full((outputs, 1), ones),
+        ],
+        axis=1,
+    )
+    return banded_product.band(b, tiles, planes, index)
+
+
+def _windows(
+    b: BodyWriter,
+    tiles: banded_product.Tiles,
+    band: ir.Value,
+    decoders: tuple[ir.Value, ...],
+    constants: ir.Value,
+    hidden: ir.Value,
+) -> ir.Value:
+    """[N, tiles, 3*window + 4, E]: what each tile sees of the three features, then the four rows of ``constants``."""
+    rows = []
+    zero = b("Expand", b.number_like(0, constants), b.shape(tiles.batch, 1, hidden))
+    for decoder in decoders:
+        pixels = b.reshape(b.first(decoder, hidden, 1), 0, 0, -1)
+        rows += [b("Transpose", pixels, perm=[0, 2, 1]), zero]
+    rows.append(b("Expand", b("Unsqueeze", constants, b.ints([0])), b.shape(tiles.batch, _TERMS + 1, hidden)))
+    first_constant = b.times(b("Add", b("Mul", tiles.height, tiles.width), b.ints([1])), _TERMS)
+    constant_index = b("Add", first_constant, b.ints(np.arange(_TERMS + 1)))
+    index = b(
+        "Concat",
+        banded_product.window_index(b, tiles, band, _TERMS),
+        b("Expand", constant_index, b.shape(b.size(band, 1), _TERMS + 1)),
+        axis=1,
+    )
+    return b("Gather", b("Concat", *rows, axis=1), index, axis=1)

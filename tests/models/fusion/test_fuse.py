@@ -1,0 +1,86 @@
+"""Whole models: exact, what is saved, what is said of it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fade_deploy.models.complexity import count
+from fade_deploy.models.fusion.fuse import rewritten
+from fade_deploy.models.fusion.replaced import replaced_modules
+from fade_deploy.models.mix_transformer import MIT_VARIANTS
+from fade_deploy.models.segformer import SegFormer, SegFormerConfig
+from fade_deploy.ops.registry import UPSAMPLERS
+from fade_deploy.tolerances import tolerance
+from tests.golden_weights import matting, segformer
+
+FUSED = ("fade", "fade_lite", "semishift", "bilinear")
+LARGE = [pytest.param(name, marks=pytest.mark.slow) for name in ("mit_b2", "mit_b3", "mit_b4", "mit_b5")]
+
+
+@pytest.mark.parametrize("backbone", ["mit_b0", "mit_b1", *LARGE])
+@pytest.mark.parametrize("upsampler", FUSED)
+@torch.no_grad()
+def test_a_fused_segformer_is_exact(backbone, upsampler):
+    model = segformer(backbone, upsampler, classes=19).double()
+    image = torch.randn(2, 3, 61, 32, generator=torch.Generator().manual_seed(0)).double()
+    expected = model(image)
+    exported, _ = rewritten(model)
+    assert float((exported(image) - expected).abs().max() / expected.std()) <= tolerance("FUSION_FP64").atol
+
+
+def test_what_fade_costs_in_segformer_b1():
+    """512x512, without the blend: 18.50 GMACs become 14.51, where the bilinear model has 15.88."""
+    _, rewrites = rewritten(segformer("mit_b1", "fade"))
+    assert rewrites[0].macs_before == 18_501_353_472
+    assert rewrites[-1].macs_after <= 14_510_000_000
+    assert [rewrite.macs_after for rewrite in rewrites[:-1]] == [rewrite.macs_before for rewrite in rewrites[1:]]
+    exported, rewrites = rewritten(segformer("mit_b1", "bilinear"))
+    assert rewrites[0].macs_before == 15_878_062_080
+    assert rewrites[-1].macs_after == count(exported, height=512, width=512).macs == 11_583_094_784
+
+
+def test_what_fade_costs_in_matting():
+    _, rewrites = rewritten(matting("fade"))
+    assert rewrites[-1].macs_after < rewrites[0].macs_before
+
+
+def test_the_model_is_left_as_it_is():
+    model = segformer("mit_b0", "fade", classes=3)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    exported, _ = rewritten(model)
+    assert model.state_dict().keys() == before.keys()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert {parameter.dtype for parameter in exported.parameters()} == {torch.float32}
+    assert not exported.training
+
+
+def test_not_fusing_leaves_every_module():
+    model = segformer("mit_b0", "fade", classes=3)
+    exported, rewrites = rewritten(model, fuse=False)
+    assert exported is model
+    assert rewrites == []
+    assert [rewrite.name for rewrite in rewritten(matting("fade"), fuse=False)[1]] == ["activated norms to plain ones"]
+
+
+@pytest.mark.parametrize("upsampler", sorted(set(UPSAMPLERS) - set(FUSED)))
+def test_an_upsampler_without_an_exact_form_stays(upsampler):
+    config = SegFormerConfig(backbone=MIT_VARIANTS["mit_b0"], embed_width=32, classes=3, upsampler=upsampler)
+    model = SegFormer(config).eval()
+    exported, rewrites = rewritten(model, height=64, width=64)
+    assert [rewrite.name for rewrite in rewrites] == ["tokens in pixel order"]
+    assert type(exported.decode_head) is type(model.decode_head)
+
+
+@pytest.mark.parametrize("model", [segformer("mit_b0", "fade", classes=3), matting("fade")], ids=["SegFormer", "A2U"])
+def test_what_a_fused_module_replaces_is_in_the_users_model(model):
+    exported, _ = rewritten(model)
+    modules = dict(model.named_modules())
+    replaced = replaced_modules(exported)
+    new = {name for name, module in exported.named_modules() if list(module.parameters(recurse=False))} - set(modules)
+    assert new
+    assert new <= set(replaced)  # nothing new without a note
+    assert {name for names in replaced.values() for name in names} <= set(modules)
+    gone = set(modules) - set(dict(exported.named_modules()))
+    covered = {name for names in replaced.values() for name in names}
+    assert all(any(f"{name}.".startswith(f"{whole}.") for whole in covered) for name in gone if name.count(".") > 1)
