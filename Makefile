@@ -6,8 +6,12 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 SHAPES := samples/01_train_shapes
 MATTING := samples/02_train_matting
 DEMO := out/demo
+CMAKE ?= cmake
+CTEST ?= ctest
+NATIVE := fade_deploy/_native
+NATIVE_OPTIONS ?=   # -DONNXRUNTIME_INCLUDE=DIR holds our declaration of ONNX Runtime's interface against its header
 
-.PHONY: demo test test-full lint types check clean
+.PHONY: demo test test-full lint types check clean native native-test native-asan bench gpu-check
 
 ## make demo: install, export both shipped checkpoints, verify them, run each on a picture
 demo: $(VENV)/.runtime
@@ -43,6 +47,41 @@ types: $(VENV)/.tools
 
 check: lint types test
 
+## make native: the native operators, built into the checkout and kept up to date (needs CMake 3.25 and a C++17 compiler)
+native:
+	@$(CMAKE) --version >/dev/null 2>&1 || { \
+	  echo "$(CMAKE) is missing: sudo apt-get install cmake g++, or pip install cmake ninja" >&2; exit 2; }
+	$(CMAKE) --preset release
+	$(CMAKE) --build --preset release -j 4
+	@rm -f $(NATIVE)/built_from
+	$(CMAKE) --install build/release --prefix $(NATIVE) --component fade --strip
+
+## make native-test: their C++ tests
+native-test:
+	$(CMAKE) --preset test $(NATIVE_OPTIONS)
+	$(CMAKE) --build --preset test -j 4
+	$(CTEST) --preset test
+
+## make native-asan: their C++ and Python tests under AddressSanitizer and UndefinedBehaviorSanitizer
+# Python itself has no sanitizer: its runtime is loaded before, and what Python never frees is no leak of ours. The
+# sanitizer's own memory is not what test_memory.py measures.
+native-asan: $(VENV)/.tests
+	$(CMAKE) --preset asan
+	$(CMAKE) --build --preset asan -j 4
+	$(CTEST) --preset asan
+	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
+	  ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 FADE_REQUIRE_NATIVE=1 \
+	  FADE_TEST_LIBRARY=build/asan/plugins/onnxruntime/libfade_onnxruntime.so \
+	  $(BIN)/python -m pytest -m "not slow" tests/plugins --ignore tests/plugins/test_memory.py
+
+## make bench: every figure of docs/BENCHMARKS.md, on an idle machine (half an hour; exported files are kept in out/bench)
+bench: $(VENV)/.tests
+	$(BIN)/python -m benchmarks --write docs/BENCHMARKS.md
+
+## make gpu-check: on a machine with an NVIDIA GPU, the CUDA kernels against PyTorch and whole models on onnxruntime-gpu
+gpu-check: $(VENV)/.tests
+	$(BIN)/python -m benchmarks.gpu_check
+
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || { \
 	  echo "$(PYTHON) is missing or not 3.11 to 3.13: install one of these, or name it: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
@@ -64,4 +103,4 @@ $(VENV)/.tools: $(VENV)/.tests
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist out .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(NATIVE) build dist out .mypy_cache .pytest_cache .ruff_cache

@@ -12,7 +12,10 @@ from fade_deploy import contract
 
 @dataclass(frozen=True)
 class OperatorCase:
-    """One operator at one shape; ``lanes`` is groups of FadeReassemble and terms of FadeAccumulate."""
+    """One operator at one shape; ``lanes`` is groups of FadeReassemble and terms of FadeAccumulate.
+
+    ``channels`` is C of the output, times the terms; for FadeHead it is E.
+    """
 
     operator: contract.Operator
     batch: int
@@ -59,7 +62,7 @@ class OperatorCase:
         return values
 
     def _head_shapes(self) -> dict[str, tuple[int, ...]]:
-        """``channels`` is E; the two first decoder features have more, and M and C are no multiples of anything."""
+        """Two decoder features have more channels than E; M and C are odd."""
         n, e, h, w, k, s = self.batch, self.channels, self.height, self.width, self.kernel_size, self.scale
         encoder, classes = 3, 5
         return {
@@ -82,6 +85,12 @@ _SHAPES = (
     {"batch": 2, "channels": 6, "height": 3, "width": 5},  # below one tile, odd, non-square
     {"batch": 1, "channels": 19, "height": 4, "width": 8},  # whole tiles
     {"batch": 1, "channels": 3, "height": 9, "width": 5},  # tiles that hang over both edges
+    {
+        "batch": 2,
+        "channels": 2,
+        "height": 13,
+        "width": 17,
+    },  # more tiles than the bodies' parts, and no multiple of them
 )
 _OTHER_ATTRIBUTES = (
     {"kernel_size": 3, "scale": 1},

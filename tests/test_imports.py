@@ -28,7 +28,7 @@ ALLOWED = {
     "cli": {"api"},
     "face": {"api", "serve", "ops", "swap"},  # fade_deploy/__init__.py, and only when asked
 }
-LEAVES = {"errors", "optional", "contract", "tolerances", "recipe", "artefact", "version"}
+LEAVES = {"errors", "optional", "contract", "tolerances", "recipe", "artefact", "provider", "version"}
 # What each layer may import of others' packages, besides the standard library.
 PACKAGES = {
     "leaves": {"numpy"},

@@ -13,6 +13,8 @@ import numpy as np
 from fade_deploy import artefact
 from fade_deploy.contract import UNKNOWN, Task
 from fade_deploy.errors import InputError, OutputError
+from fade_deploy.provider import Provider
+from fade_deploy.runtimes.native_libraries import AUTOMATIC
 from fade_deploy.serve.deployed_file import DeployedFile
 from fade_deploy.serve.matting_pictures import alpha_picture, cutout_picture, read_background, read_grey
 from fade_deploy.serve.matting_predictor import MattingPredictor, three_levels
@@ -49,6 +51,8 @@ def predict(
     trimap: Path | str | None = None,
     background: Path | str | None = None,
     threads: int = 0,
+    provider: Provider | str = Provider.CPU,
+    library: Path | str = AUTOMATIC,
     force: bool = False,
 ) -> Prediction:
     """Predict ``picture`` and write the result as a PNG of its size: labels or, of a matting model, alpha.
@@ -65,13 +69,15 @@ def predict(
         background: Matting: a colour or a picture; write ``alpha * picture + (1 - alpha) * background``, with the
             picture's own colours and no foreground estimation, instead of alpha as 8-bit grey.
         threads: Of ONNX Runtime; 0 lets it choose.
+        provider: Where ONNX Runtime computes: ``cpu``, ``cuda`` or ``tensorrt``.
+        library: Native operators: ``auto``, the installed ones, if there are; ``none``; or a library's path.
         force: Replace an existing file.
 
     Raises:
         FadeDeployError: The user can mend it; nothing was written.
     """
     start = time.perf_counter()
-    file = DeployedFile(model, threads=threads)
+    file = DeployedFile(model, threads=threads, provider=provider, library=library)
     logger.info("load: %s (%.1f s)", Path(model).name, time.perf_counter() - start)
     picture = Path(picture)
     if file.task is Task.SEGMENTATION:

@@ -20,6 +20,7 @@ from fade_deploy import artefact, contract
 from fade_deploy.api.manifest import manifest_document
 from fade_deploy.errors import ExportError, InputError
 from fade_deploy.runtimes.eager import EagerRunner
+from fade_deploy.runtimes.native_libraries import NONE, NativeLibrary
 from fade_deploy.runtimes.ort import ort_version, session_from_onnx
 from fade_deploy.tolerances import Tolerance
 from fade_deploy.verify.agreement import Agreement, compare
@@ -95,7 +96,8 @@ def publish_verified(
     data = ir.serde.serialize_model(graph).SerializeToString(deterministic=True)
     onnx.checker.check_model(data, full_check=True)
     with artefact.staged(asked, data) as staged:
-        agreements = _verify(staged, eager, outputs, inputs, bound)
+        native = NativeLibrary.ONNXRUNTIME_CPU.installed and any(node.domain == contract.DOMAIN for node in graph.graph)
+        agreements = _verify(staged, bool(native), eager, outputs, inputs, bound)
         passed = all(agreement.passed for agreement in agreements)
         target = asked if passed else _unverified(asked)
         if not passed and asked.exists():
@@ -115,16 +117,28 @@ def _unverified(target: Path) -> Path:
 
 
 def _verify(
-    path: Path, eager: Eager, outputs: Sequence[str], inputs: Iterable[VerificationInput], bound: Tolerance
+    path: Path,
+    native: bool,
+    eager: Eager,
+    outputs: Sequence[str],
+    inputs: Iterable[VerificationInput],
+    bound: Tolerance,
 ) -> list[Agreement]:
-    """Compare the file on disk with the eager module, one line of log for each output and shape."""
+    """Compare the file on disk with the eager module, one line of log for each output and shape.
+
+    In standard operators, which is what any runtime has, and, where ``native``, with the installed library's operators,
+    because sessions on this machine use those.
+    """
     try:
-        session = session_from_onnx(path)
+        sessions = {"standard operators": session_from_onnx(path, library=NONE)}
+        if native:
+            sessions["native operators"] = session_from_onnx(path)
     except InputError as error:  # it speaks of a file that a user gave
         raise ExportError(
             f"ONNX Runtime {ort_version()} can't load the file: {_reason(error.__cause__ or error)}; expected "
             "operations and dtypes that it has on the CPU: export a float32 module, or give another opset"
         ) from error
+    candidates = [OnnxrtRunner(session, name=name) for name, session in sessions.items()]
     agreements: list[Agreement] = []
     for batch in inputs:
         # A dynamic size is -1; the dtype is what the batch has.
@@ -133,13 +147,11 @@ def _verify(
                 np.dtype(batch.tensors[given.name].dtype),
                 tuple(size if isinstance(size, int) else -1 for size in given.shape),
             )
-            for given in session.get_inputs()
+            for given in sessions["standard operators"].get_inputs()
         }
         start = time.perf_counter()
         try:
-            found = compare(
-                EagerRunner(eager, metadata), OnnxrtRunner(session), [batch], outputs=outputs, tolerance=bound
-            )
+            found = compare(EagerRunner(eager, metadata), candidates, [batch], outputs=outputs, tolerance=bound)
         except Exception as error:  # onnxruntime's own exceptions have no common parent below it
             if isinstance(error, MemoryError) or "allocate memory" in str(error):
                 raise ExportError(
@@ -153,8 +165,9 @@ def _verify(
                 f"{_reason(error)}; expected one graph for all sizes: keep the size fixed, or mend what depends on it"
             ) from error
         agreements += found
+        seconds = time.perf_counter() - start
         for agreement in found:
-            logger.info("verify: %s", _line(agreement, time.perf_counter() - start))
+            logger.info("verify: %s", _line(agreement, seconds))
     return agreements
 
 
@@ -169,4 +182,4 @@ def _line(agreement: Agreement, seconds: float) -> str:
         measured.append(f"max error {agreement.max_error:.1e}")
     if agreement.labels_compared is not None:
         measured.append(f"labels {agreement.labels_agreeing} of {agreement.labels_compared}")
-    return f"{agreement.shape} {verdict}: {', '.join(measured)} ({seconds:.1f} s)"
+    return f"{agreement.shape}, {agreement.candidate} {verdict}: {', '.join(measured)} ({seconds:.1f} s)"

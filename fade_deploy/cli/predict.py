@@ -12,6 +12,7 @@ from rich.table import Table
 
 from fade_deploy import optional
 from fade_deploy.cli import command
+from fade_deploy.provider import Provider
 
 app = command.application()
 
@@ -51,6 +52,17 @@ def predict(
         ),
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads of ONNX Runtime; 0 lets it choose.", min=0)] = 0,
+    provider: Annotated[
+        Provider, typer.Option(help="Where ONNX Runtime computes; with an NVIDIA GPU: cuda, tensorrt.")
+    ] = Provider.CPU,
+    library: Annotated[
+        str,
+        typer.Option(
+            metavar="PATH|none",
+            help="Custom-op library with our native operators; none runs standard ones.",
+            show_default="the installed one, if there is one",
+        ),
+    ] = "auto",
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     as_json: command.JsonFlag = False,
 ) -> command.Outcome:
@@ -69,8 +81,9 @@ def predict(
 
     - `fade-predict matting.onnx cat.jpg --trimap cat_trimap.png --background seagreen`
     """
-    optional.require("onnxruntime", extra="ort-cpu")
-    optional.require("PIL", extra="ort-cpu")
+    extra = "ort-cpu" if provider is Provider.CPU else "ort-gpu"
+    optional.require("onnxruntime", extra=extra)
+    optional.require("PIL", extra=extra)
     from fade_deploy.api.predict import predict as predict_file
 
     with command.progress(quiet=not sys.stderr.isatty()):  # a second or two: a spinner for people, no log lines
@@ -82,6 +95,8 @@ def predict(
             trimap=trimap,
             background=background,
             threads=threads,
+            provider=provider,
+            library=library,
             force=force,
         )
     outcome = command.Outcome(

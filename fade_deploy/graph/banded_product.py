@@ -7,8 +7,8 @@ Shifted slices, unfold, einsum and batched 4 x 25 products were all slower on ON
 is one batched MatMul and copies of contiguous rows.
 
 Two tables feed the product, and an index into each says what goes where:
-- *planes* [N, P, tiles]: the tap weights, one plane for each (output of a tile, term, tap), so that a Gather copies rows;
-- *pixels* [N, T*H*W + ..., C]: the source pixels as rows of channels, after them a row of zeros: what is outside.
+- *planes* [N, P, tiles]: the tap weights, a plane for each (output of a tile, term, tap), then a plane of zeros;
+- *pixels* [N, rows, C]: for each term the source pixels as rows of channels, then a row of zeros for what is outside.
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ __all__ = [
     "Tiles",
     "band",
     "band_index",
-        "pixels_in_order",
+    "output_index",
+    "part_of_planes",
+    "part_of_rows",
+    "parts_of",
+    "pixels_in_order",
     "planes_of_tiles",
     "tiles_of",
     "weighted_softmax",
@@ -50,6 +54,7 @@ class Tiles:
     columns: ir.Value
     count: ir.Value
     spare: ir.Value  # tiles after the last that nobody reads, see `tiles_of`
+    parts: int  # how many parts the tiles are worked on in; see `parts_of`
 
     @property
     def side(self) -> int:
@@ -67,8 +72,8 @@ class Tiles:
         return self.side + self.kernel_size - 1
 
 
-def tiles_of(b: BodyWriter, low: ir.Value, kernel_size: int, scale: int) -> Tiles:
-    """The tiles of a source image [N, C, H, W]."""
+def tiles_of(b: BodyWriter, low: ir.Value, kernel_size: int, scale: int, parts: int) -> Tiles:
+    """The tiles of a source image [N, C, H, W]; with the spare ones at least one for each part."""
     height, width = b.size(low, 2), b.size(low, 3)
     rows, columns = (b.ceil_div(size, _SIDE[scale]) for size in (height, width))
     count = b("Mul", rows, columns)
@@ -81,10 +86,32 @@ def tiles_of(b: BodyWriter, low: ir.Value, kernel_size: int, scale: int) -> Tile
         rows=rows,
         columns=columns,
         count=count,
-        # The planes' rows would often be powers of two long, whose columns share few cache lines' places: the transpose
-        # of a large band then takes twice as long.
-        spare=b("Min", b("Div", count, b.ints([256])), b.ints([4])),
+        # Planes are often powers of two long; then the pixels of a column share few places of the cache, and the
+        # transpose of a large band takes twice as long.
+        spare=b("Max", b("Min", b("Div", count, b.ints([256])), b.ints([4])), b("Sub", b.ints([parts]), count)),
+        parts=parts,
     )
+
+
+def parts_of(b: BodyWriter, tiles: Tiles) -> list[tuple[ir.Value, ir.Value]]:
+    """First tile and end of each part, spare tiles included.
+
+    Band and windows are several times as large as what they are made of: one part after the other they fit the caches
+    and keep the peak of memory low.
+    """
+    total = b("Add", tiles.count, tiles.spare)
+    ends = [b("Div", b.times(total, part), b.ints([tiles.parts])) for part in range(1, tiles.parts + 1)]
+    return list(zip([b.ints([0]), *ends[:-1]], ends, strict=True))
+
+
+def part_of_planes(b: BodyWriter, planes: ir.Value, bounds: tuple[ir.Value, ir.Value]) -> ir.Value:
+    """The planes [N, P, tiles] of some tiles."""
+    return b("Slice", planes, *bounds, b.ints([2]))
+
+
+def part_of_rows(b: BodyWriter, table: ir.Value, index: ir.Value, bounds: tuple[ir.Value, ir.Value]) -> ir.Value:
+    """Rows of a table [N, rows, C] where the index [tiles, n] says, for some tiles: [N, tiles, n, C]."""
+    return b("Gather", table, b("Slice", index, *bounds, b.ints([0])), axis=1)
 
 
 # --- the band: tap weights in their places -----------------------------------------------------------------------
@@ -144,7 +171,7 @@ def band_index(tiles: Tiles, terms: int, zeros: int) -> NDArray[np.int64]:
     return index.reshape(side**2, -1)
 
 
-def band(b: BodyWriter, tiles: Tiles, planes: ir.Value, index: NDArray[np.int64]) -> ir.Value:
+def band(b: BodyWriter, planes: ir.Value, index: NDArray[np.int64]) -> ir.Value:
     """Planes put where the index [outputs of a tile, columns] says: [N, tiles, outputs of a tile, columns]."""
     spread = b("Gather", planes, b.ints(index.ravel()), axis=1)
     return b.reshape(b("Transpose", spread, perm=[0, 2, 1]), 0, -1, *index.shape)
@@ -153,12 +180,8 @@ def band(b: BodyWriter, tiles: Tiles, planes: ir.Value, index: NDArray[np.int64]
 # --- the windows, and back to an image ---------------------------------------------------------------------------
 
 
-def window_index(b: BodyWriter, tiles: Tiles, band: ir.Value, terms: int) -> ir.Value:
-    """[tiles, T*window] -> row of the pixel table; each term has H*W pixels, and a row of zeros for what is outside.
-
-    The number of tiles is the band's, spare ones included. Asking the band for it also has runtimes make the band
-    first, and not hold the windows, which are larger, meanwhile.
-    """
+def window_index(b: BodyWriter, tiles: Tiles, terms: int) -> ir.Value:
+    """[tiles, T*window] -> row of the pixel table; each term has H*W pixels, and a row of zeros for what is outside."""
     outside = b("Mul", tiles.height, tiles.width)
 
     def seen(tile_count: ir.Value, size: ir.Value, stride: ir.Value | None) -> ir.Value:
@@ -176,8 +199,22 @@ def window_index(b: BodyWriter, tiles: Tiles, band: ir.Value, terms: int) -> ir.
         starts = b("Mul", b("Add", outside, b.ints([1])), b.ints(np.arange(terms)))
         index = b("Add", index, b.reshape(starts, terms, 1))
     index = b.reshape(index, -1, terms * tiles.window_side**2)
-    spare = b("Sub", b.size(band, 1), tiles.count)
-    return b("Pad", index, b.shape(0, 0, spare, 0))
+    return b("Pad", index, b.shape(0, 0, tiles.spare, 0))
+
+
+def output_index(b: BodyWriter, tiles: Tiles) -> ir.Value:
+    """[tiles, outputs of a tile] -> row of the output pixel, or of another one where the tile hangs over the edge."""
+
+    def positions(tile_count: ir.Value, size: ir.Value) -> ir.Value:
+        starts = b("Unsqueeze", b.times(b.range(tile_count), tiles.output_side), b.ints([1]))
+        last = b("Sub", b.times(size, tiles.scale), b.ints([1]))
+        return b("Min", b("Add", starts, b.ints(np.arange(tiles.output_side))), last)
+
+    width = b.times(tiles.width, tiles.scale)
+    y = b.reshape(b("Mul", positions(tiles.rows, tiles.height), width), -1, 1, tiles.output_side, 1)
+    x = b.reshape(positions(tiles.columns, tiles.width), 1, -1, 1, tiles.output_side)
+    index = b.reshape(b("Add", y, x), -1, tiles.output_side**2)
+    return b("Pad", index, b.shape(0, 0, tiles.spare, 0))
 
 
 def pixels_in_order(b: BodyWriter, tiles: Tiles, product: ir.Value, channels: ir.Value) -> ir.Value:

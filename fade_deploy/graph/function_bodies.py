@@ -21,6 +21,8 @@ __all__ = ["PLUGIN_ATTRIBUTES", "function_body"]
 # TensorRT's parser takes a plugin instead of the body only where the node names the plugin's namespace.
 PLUGIN_ATTRIBUTES = {"plugin_namespace": contract.DOMAIN, "plugin_version": str(contract.VERSION)}
 
+_PARTS = 4  # with more, small images lose time and large ones gain nothing
+
 
 def function_body(operator: contract.Operator, opset: int, **attributes: int) -> ir.Function:
     """The ONNX function of ``operator`` for these attribute values.
@@ -53,10 +55,14 @@ def _reassemble(
         channels = b("Div", b.size(features, 1), b.ints([groups]))
         low = b.reshape(features, batch, channels, b.size(features, 2), b.size(features, 3))
         high = b.reshape(kernels, batch, kernel_size**2, b.size(kernels, 2), b.size(kernels, 3))
-    tiles = banded_product.tiles_of(b, low, kernel_size, scale)
+    tiles = banded_product.tiles_of(b, low, kernel_size, scale, _PARTS)
     taps = banded_product.planes_of_tiles(b, tiles, high, scale)
     out = _reassembly(b, tiles, low, taps)
-    return out if groups == 1 else b.reshape(out, b.size(features, 0), b.size(features, 1), b.size(kernels, 2), b.size(kernels, 3))
+    return (
+        out
+        if groups == 1
+        else b.reshape(out, b.size(features, 0), b.size(features, 1), b.size(kernels, 2), b.size(kernels, 3))
+    )
 
 
 def _upsample(
@@ -84,8 +90,7 @@ def _upsample_add(
     kernel_size: int,
     scale: int,
 ) -> ir.Value:
-    upsampled = _gated(b, decoder, (encoder_logits, decoder_logits), encoder, gate_logits, kernel_size, scale)
-    return b("Add", upsampled, skip)
+    return _gated(b, decoder, (encoder_logits, decoder_logits), encoder, gate_logits, kernel_size, scale, skip)
 
 
 def _accumulate(
@@ -99,7 +104,7 @@ def _accumulate(
     scale: int,
     terms: int,
 ) -> ir.Value:
-    tiles = banded_product.tiles_of(b, decoder, kernel_size, scale)
+    tiles = banded_product.tiles_of(b, decoder, kernel_size, scale, _PARTS)
     taps = banded_product.weighted_softmax(b, tiles, kernel_logits, None, decoder_weight, terms)
     return b("Add", _reassembly(b, tiles, decoder, taps, terms), base)
 
@@ -121,32 +126,36 @@ def _gated(
     gate_logits: ir.Value,
     kernel_size: int,
     scale: int,
+    skip: ir.Value | None = None,
 ) -> ir.Value:
-    """``g*encoder + (1-g)*R(decoder, softmax(sum of the logits))``."""
-    tiles = banded_product.tiles_of(b, decoder, kernel_size, scale)
+    """``g*encoder + (1-g)*R(decoder, softmax(sum of the logits)) + skip``."""
+    tiles = banded_product.tiles_of(b, decoder, kernel_size, scale, _PARTS)
     one_minus_gate = b("Sigmoid", b("Neg", gate_logits))  # without a typed constant
     taps = banded_product.weighted_softmax(b, tiles, *logits, one_minus_gate, terms=1)
-    reassembled = _reassembly(b, tiles, decoder, taps)
-    # The gate takes its size from the reassembled feature, not from a factor: so it is made late, and the runtime
-    # does not hold the output-sized gate * encoder while the product runs.
-    gate = b.repeat_to(b("Sigmoid", gate_logits), _size(b, reassembled))
-    return b("Add", reassembled, b("Mul", encoder, gate))
+    out = _reassembly(b, tiles, decoder, taps)
+    if skip is not None:
+        out = b("Add", out, skip)
+    # The gate takes its size from that sum, not from a factor: so it is made late, and the runtime does not hold the
+    # output-sized gate * encoder meanwhile.
+    gate = b.repeat_to(b("Sigmoid", gate_logits), b("Shape", out, start=2, end=4))
+    return b("Add", out, b("Mul", encoder, gate))
 
 
 def _reassembly(b: BodyWriter, tiles: Tiles, features: ir.Value, taps: ir.Value, terms: int = 1) -> ir.Value:
     """Sum of T reassemblies: features [N, T*C, H, W], planes of tap weights -> [N, C, sH, sW]."""
     zeros = tiles.output_side**2 * terms * tiles.kernel_size**2
     index = banded_product.band_index(tiles, terms, zeros)
-    band = banded_product.band(b, tiles, banded_product.with_zeros(b, taps, tiles.spare), index)
+    planes = banded_product.with_zeros(b, taps, tiles.spare)
     channels = b("Div", b.size(features, 1), b.ints([terms]))
     by_term = b.reshape(features, b.times(tiles.batch, terms), channels, -1)
     pixels = banded_product.with_zeros(b, b("Transpose", by_term, perm=[0, 2, 1]))
     table = b.reshape(pixels, tiles.batch, -1, channels)
-    windows = b("Gather", table, banded_product.window_index(b, tiles, band, terms), axis=1)
-    out = banded_product.pixels_in_order(b, tiles, b("MatMul", band, windows), channels)
+    window_index = banded_product.window_index(b, tiles, terms)
+    parts = []
+    for bounds in banded_product.parts_of(b, tiles):
+        band = banded_product.band(b, banded_product.part_of_planes(b, planes, bounds), index)
+        parts.append(b("MatMul", band, banded_product.part_of_rows(b, table, window_index, bounds)))
+    product = b("Concat", *parts, axis=1)
+    out = banded_product.pixels_in_order(b, tiles, product, channels)
     height, width = (b.times(size, tiles.scale) for size in (tiles.height, tiles.width))
     return b.reshape(b("Transpose", b.reshape(out, 0, -1, channels), perm=[0, 2, 1]), 0, 0, height, width)
-
-
-def _size(b: BodyWriter, image: ir.Value) -> ir.Value:
-    return b("Shape", image, start=2, end=4)

@@ -155,20 +155,20 @@ def _head_flops(
     encoder_weight: Any, encoder_bias: Any, class_weight: Any, class_bias: Any,
     kernel_size: int, *_: Any, **__: Any,
 ) -> int:  # fmt: skip
-    hidden, gated_channels = encoder_weight
+    hidden, gated_channels = (int(size) for size in encoder_weight)
     reassembled = 3 * kernel_size**2 * hidden
-    products = hidden * gated_channels + class_weight[0] * hidden
+    products = hidden * gated_channels + int(class_weight[0]) * hidden
     return 2 * (reassembled + products) * _pixels(encoder)
 
 
 def _head_gated(*inputs: Any) -> int:
     """Products of three gates with the encoder feature, and of their complements with the reassembled features."""
     encoder, encoder_weight = inputs[6:8]
-    return 3 * (encoder.shape[1] + encoder_weight.shape[0]) * _pixels(encoder.shape)
+    return 3 * (int(encoder.shape[1]) + int(encoder_weight.shape[0])) * _pixels(encoder.shape)
 
 
 def _pixels(shape: Any) -> int:
-    return int(shape[0] * shape[2] * shape[3])
+    return _numel((shape[0], *shape[2:]))
 
 
 def _numel(shape: Any) -> int:

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: a session from an exported file, and the metadata that the file carries.
+"""ONNX Runtime: a session from an exported file, on the CPU or a GPU, with our native operators or without.
 
 Needs neither torch nor onnx.
 """
@@ -6,65 +6,82 @@ Needs neither torch nor onnx.
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from fade_deploy.contract import METADATA_KEY, OWN_MODULE, Head, Task
-from fade_deploy.errors import InputError, MissingDependency
+from fade_deploy.errors import FadeDeployError, InputError, MissingDependency
 from fade_deploy.optional import require
+from fade_deploy.provider import Provider
+from fade_deploy.runtimes.native_libraries import AUTOMATIC, NativeLibrary, library_for, register
+from fade_deploy.runtimes.providers import (
+    check_loaded,
+    check_placement,
+    chosen,
+    execution_providers,
+    failure_on_gpu,
+    not_loaded,
+    placed_nodes,
+    prepared,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     import onnxruntime
     from numpy.typing import NDArray
 
-__all__ = ["LARGEST_SIDE", "deployed_metadata", "ort_version", "output_of", "session_from_onnx"]
+__all__ = ["ort_version", "output_of", "session_from_onnx"]
 
-LARGEST_SIDE = 65_536  # pixels: what is larger would only exhaust the memory
-_MOST_CLASSES = 65_536  # labels have 16 bits
-# Of a mean and a std, upwards and downwards: whatever picture they normalise stays finite in float32, whose range ends
-# at 3e38, and no std becomes 0 there.
-_LARGEST_LEVEL = 1e15
 _QUIET = 4  # "fatal": onnxruntime raises what it would log as an error, so lower levels only say it twice
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu")  # both fill the folder `onnxruntime` of site-packages
 
 
-def session_from_onnx(path: Path, *, threads: int = 0) -> onnxruntime.InferenceSession:
-    """Load an ``.onnx`` file on onnxruntime's CPU provider.
+def session_from_onnx(
+    path: Path, *, threads: int = 0, provider: Provider | str = Provider.CPU, library: Path | str = AUTOMATIC
+) -> onnxruntime.InferenceSession:
+    """Load an ``.onnx`` file on one of onnxruntime's providers, with our native operators where they are installed.
 
     Args:
-        path: The file; its fade operators must carry their function bodies.
+        path: The file; its fade operators carry their function bodies, which run where no library has them.
         threads: Threads within one operator; 0 leaves the number to onnxruntime (one a physical core).
+        provider: Where to compute. Whatever it can't run on the GPU is refused, arithmetic on sizes aside.
+        library: ``auto``, the installed custom-op library of the provider, if there is one; ``none``; or its path.
 
     Raises:
-        MissingDependency: onnxruntime is not installed, or it and onnxruntime-gpu overwrite each other.
-        InputError: The file is missing, empty, not ONNX, truncated, or beyond this onnxruntime.
+        MissingDependency: onnxruntime is not installed, it and onnxruntime-gpu overwrite each other, or the provider
+            is missing or can't be loaded.
+        InputError: The file is missing, empty, not ONNX, truncated, or beyond this onnxruntime; a node runs on the CPU
+            that should not; the provider is unknown; or the library is missing or none.
     """
+    provider = chosen(provider)
     if all(_is_installed(package) for package in _PACKAGES):
         raise MissingDependency(
             "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files, expected one: "
             "pip uninstall -y onnxruntime onnxruntime-gpu, then pip install 'fade-deploy[ort-cpu]' or '[ort-gpu]'"
         )
-    ort = require("onnxruntime", extra="ort-cpu")
-    try:
-        with path.open("rb") as file:
-            empty = not file.read(1)
-    except OSError as error:
-        raise InputError(
-            f"{path} can't be read ({error.strerror or error}); expected an .onnx file that fade-export wrote"
-        ) from error
-    if empty:
-        raise InputError(f"{path} is empty, expected an .onnx file: export it again with fade-export")
+    ort = require("onnxruntime", extra="ort-cpu" if provider is Provider.CPU else "ort-gpu")
+    _check_readable(path)
+    native = _library(library, provider)
     options = ort.SessionOptions()
     options.log_severity_level = _QUIET
     options.intra_op_num_threads = threads
-    try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own exceptions have no common parent below Exception
-        raise InputError(_explain(path, str(error), version=ort.__version__)) from error
+    with prepared(ort, provider, options):
+        if native is not None:
+            register(options, native)
+        try:
+            # Of onnxruntime's own fallbacks this ends one: a new session on the CPU, announced on standard output.
+            session = ort.InferenceSession(
+                str(path), options, providers=execution_providers(provider), enable_fallback=0
+            )
+        except Exception as error:  # onnxruntime's own exceptions have no common parent below Exception
+            raise _failure(ort, path, provider, error) from error
+    session.disable_fallback()  # and this the same while it runs
+    check_loaded(ort, provider, session.get_providers())
+    if provider is not Provider.CPU:
+        check_placement(placed_nodes(session), provider, name=str(path))
+    return session
 
 
 def output_of(
@@ -84,6 +101,7 @@ def output_of(
 
     Raises:
         InputError: A node can't compute what it should.
+        MissingDependency: The GPU lacks a library that only some nodes need.
         MemoryError: There is less memory than it takes.
     """
     try:
@@ -94,7 +112,7 @@ def output_of(
         message = " ".join(str(error).split())
         if "Failed to allocate memory" in message:
             raise MemoryError(message) from error
-        raise InputError(
+        raise failure_on_gpu(message, name=name) or InputError(
             f"{name} can't be run by onnxruntime {ort_version()} ({_reason(message)}), expected a file of fade-export: "
             "export it again"
         ) from error
@@ -106,51 +124,47 @@ def ort_version() -> str:
     return str(require("onnxruntime", extra="ort-cpu").__version__)
 
 
-def deployed_metadata(session: onnxruntime.InferenceSession, *, name: str = "the file") -> dict[str, Any]:
-    """The JSON object that fade-export wrote into the file, with the fields that prediction needs checked.
-
-    Args:
-        session: From :func:`session_from_onnx`.
-        name: How an error calls the file, its path for instance.
-
-    Raises:
-        InputError: fade-export did not write the file, or a field is missing or of the wrong kind.
-    """
-    remedy = "export it from its checkpoint with fade-export"
-    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-    if text is None:
-        raise InputError(f"{name} has no metadata '{METADATA_KEY}', expected a file that fade-export wrote: {remedy}")
-    try:
-        metadata = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{name} has metadata '{METADATA_KEY}' that is not JSON ({error}): {remedy}") from error
-    if isinstance(metadata, dict) and metadata.get("task") == OWN_MODULE:
-        raise InputError(
-            f"{name} is a user's own module (fade_deploy.export_module), expected a model for segmentation or matting, "
-            "whose inputs are known here: run it with onnxruntime"
-        )
-    if fault := _fault(metadata):
-        raise InputError(f"{name} has metadata '{METADATA_KEY}' in which {fault}: {remedy}")
-    head = Head(metadata["head"])
-    outputs = {output.name: output.shape for output in session.get_outputs()}
-    if head.output not in outputs:
-        raise InputError(
-            f"{name} has the outputs {', '.join(outputs)}, expected '{head.output}' as its metadata says: {remedy}"
-        )
-    classes = metadata["classes"] if metadata["task"] == Task.SEGMENTATION else []
-    shape = outputs[head.output]
-    channels = shape[1] if head != Head.LABELS and len(shape) == 4 else None
-    if isinstance(channels, int) and classes and channels != len(classes):
-        raise InputError(f"{name} has {channels} outputs and names {len(classes)} classes: {remedy}")
-    return dict(metadata)
-
-
 def _is_installed(package: str) -> bool:
     try:
         importlib.metadata.distribution(package)
     except importlib.metadata.PackageNotFoundError:
         return False
     return True
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            empty = not file.read(1)
+    except OSError as error:
+        raise InputError(
+            f"{path} can't be read ({error.strerror or error}); expected an .onnx file that fade-export wrote"
+        ) from error
+    if empty:
+        raise InputError(f"{path} is empty, expected an .onnx file: export it again with fade-export")
+
+
+def _library(choice: Path | str, provider: Provider) -> Path | None:
+    """The library whose operators run on ``provider``; one of another would take the nodes away from it."""
+    if provider is Provider.TENSORRT and str(choice) == AUTOMATIC:
+        return None  # its engines hold the function bodies
+    own = NativeLibrary.ONNXRUNTIME_CPU if provider is Provider.CPU else NativeLibrary.ONNXRUNTIME_CUDA
+    return library_for(choice, own)
+
+
+def _failure(ort: ModuleType, path: Path, provider: Provider, error: Exception) -> FadeDeployError:
+    """What to say of a file that can't be loaded: it is the provider's fault where the CPU takes it."""
+    message = str(error)
+    if provider is not Provider.CPU:
+        options = ort.SessionOptions()
+        options.log_severity_level = _QUIET
+        try:
+            ort.InferenceSession(str(path), options, providers=execution_providers(Provider.CPU))
+        except Exception as error:
+            message = str(error)
+        else:
+            return MissingDependency(not_loaded(ort, provider, _reason(" ".join(message.split()))))
+    return InputError(_explain(path, message, version=ort.__version__))
 
 
 def _explain(path: Path, message: str, *, version: str) -> str:
@@ -180,62 +194,3 @@ def _reason(message: str) -> str:
     """What onnxruntime says on one line, without its codes and without where in its own source it was raised."""
     reason = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed:)?", "", message)
     return re.sub(r"\S+\.(cc|h):\d+ .*?\) (const )?(?=\w)", "", reason)
-
-
-def _fault(metadata: Any) -> str:
-    """What is wrong with the fields that prediction reads; empty when nothing is."""
-    if not isinstance(metadata, dict):
-        return "there is no JSON object"
-    if fault := _field_fault(metadata, "task", lambda x: x in list(Task), f"one of {', '.join(Task)}"):
-        return fault
-    task = Task(metadata["task"])
-    fields: list[tuple[str, Callable[[Any], bool], str]] = [
-        ("head", lambda x: x in task.heads, f"one of {', '.join(task.heads)}"),
-        ("embed_preprocess", lambda x: isinstance(x, bool), "true or false"),
-        ("mean", _is_triple, f"three numbers from {-_LARGEST_LEVEL:.0e} to {_LARGEST_LEVEL:.0e}"),
-        (
-            "std",
-            lambda x: _is_triple(x) and min(x) >= 1 / _LARGEST_LEVEL,
-            f"three numbers from {1 / _LARGEST_LEVEL:.0e} to {_LARGEST_LEVEL:.0e}",
-        ),
-        ("size_multiple", _is_side, f"an integer from 1 to {LARGEST_SIDE}"),
-    ]
-    if task is Task.SEGMENTATION:
-        fields += [
-            ("classes", _is_names, f"a list of 1 to {_MOST_CLASSES} names"),
-            ("palette", _is_palette, "a list of [red, green, blue] in 0..255, which may be empty"),
-            ("short_side", _is_side, f"an integer from 1 to {LARGEST_SIDE}"),
-            ("long_side", _is_side, f"an integer from 1 to {LARGEST_SIDE}"),
-        ]
-    return next((fault for field in fields if (fault := _field_fault(metadata, *field))), "")
-
-
-def _field_fault(metadata: dict[str, Any], key: str, is_good: Callable[[Any], bool], expected: str) -> str:
-    if key not in metadata:
-        return f"'{key}' is missing"
-    if is_good(metadata[key]):
-        return ""
-    given = json.dumps(metadata[key])
-    return f"'{key}' is {given if len(given) < 60 else given[:57] + '...'}, expected {expected}"
-
-
-def _is_side(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= LARGEST_SIDE
-
-
-def _is_names(value: Any) -> bool:
-    return isinstance(value, list) and 0 < len(value) <= _MOST_CLASSES and all(isinstance(name, str) for name in value)
-
-
-def _is_triple(value: Any) -> bool:
-    numbers = isinstance(value, list) and len(value) == 3
-    # NaN is not <= anything; an integer of any length can be compared, but not turned into a float.
-    return numbers and all(
-        isinstance(x, int | float) and not isinstance(x, bool) and abs(x) <= _LARGEST_LEVEL for x in value
-    )
-
-
-def _is_palette(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(colour, list) and len(colour) == 3 and all(x in range(256) for x in colour) for colour in value
-    )

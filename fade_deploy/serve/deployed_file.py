@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 
 from fade_deploy.contract import Head, Task
 from fade_deploy.errors import InputError
-from fade_deploy.runtimes.ort import LARGEST_SIDE, deployed_metadata, output_of, session_from_onnx
+from fade_deploy.provider import Provider
+from fade_deploy.runtimes.deployed_metadata import LARGEST_SIDE, deployed_metadata
+from fade_deploy.runtimes.native_libraries import AUTOMATIC
+from fade_deploy.runtimes.ort import output_of, session_from_onnx
 
 __all__ = ["DeployedFile", "check_picture"]
 
@@ -33,20 +36,29 @@ class DeployedFile:
         width: Likewise.
     """
 
-    def __init__(self, path: Path | str, *, threads: int = 0) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        threads: int = 0,
+        provider: Provider | str = Provider.CPU,
+        library: Path | str = AUTOMATIC,
+    ) -> None:
         """Load ``path``.
 
         Args:
             path: An ``.onnx`` file that fade-export wrote.
             threads: Threads of onnxruntime; 0 leaves the number to it.
+            provider: Where to compute: ``cpu``, ``cuda`` or ``tensorrt``.
+            library: Native operators: ``auto``, the installed ones, if there are; ``none``; or a library's path.
 
         Raises:
             InputError: The file can't be loaded, takes or returns something else than the files of fade-export, or
-                takes batches of a fixed size above 1.
-            MissingDependency: onnxruntime is not installed.
+                takes batches of a fixed size above 1; or the provider or library can't run it as promised.
+            MissingDependency: onnxruntime or the provider is not installed.
         """
         self.name = str(path)
-        self._session = session_from_onnx(Path(path), threads=threads)
+        self._session = session_from_onnx(Path(path), threads=threads, provider=provider, library=library)
         self.metadata: dict[str, Any] = deployed_metadata(self._session, name=self.name)
         self.task = Task(self.metadata["task"])
         self.head = Head(self.metadata["head"])

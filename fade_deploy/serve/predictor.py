@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fade_deploy.contract import Head, Task
+from fade_deploy.provider import Provider
+from fade_deploy.runtimes.native_libraries import AUTOMATIC
 from fade_deploy.serve.deployed_file import DeployedFile, check_picture
 from fade_deploy.serve.resize import resize_bilinear, resize_nearest, resize_weights
 
@@ -38,20 +40,35 @@ class Predictor:
         palette: Colours of the classes from the checkpoint; may be empty.
     """
 
-    def __init__(self, model: Path | str | DeployedFile, *, threads: int = 0) -> None:
+    def __init__(
+        self,
+        model: Path | str | DeployedFile,
+        *,
+        threads: int = 0,
+        provider: Provider | str = Provider.CPU,
+        library: Path | str = AUTOMATIC,
+    ) -> None:
         """Load ``model``.
 
         Args:
             model: An ``.onnx`` file that fade-export wrote, with any head, with or without embedded pre-processing; its
                 path, or already loaded.
-            threads: Threads of onnxruntime; 0 leaves the number to it. A loaded file keeps its own.
+            threads: Threads of onnxruntime; 0 leaves the number to it. A loaded file keeps its own, and its provider
+                and library.
+            provider: Where to compute: ``cpu``, ``cuda`` or ``tensorrt``.
+            library: Native operators: ``auto``, the installed ones, if there are; ``none``; or a library's path.
 
         Raises:
             InputError: The file can't be loaded, takes or returns something else than the files of fade-export, is not
-                for segmentation, or takes batches of a fixed size above 1.
-            MissingDependency: onnxruntime is not installed.
+                for segmentation, or takes batches of a fixed size above 1; or the provider or library can't run
+                it as promised.
+            MissingDependency: onnxruntime or the provider is not installed.
         """
-        self._file = model if isinstance(model, DeployedFile) else DeployedFile(model, threads=threads)
+        self._file = (
+            model
+            if isinstance(model, DeployedFile)
+            else DeployedFile(model, threads=threads, provider=provider, library=library)
+        )
         self._file.require(Task.SEGMENTATION)
         self.metadata = self._file.metadata
         self.classes: tuple[str, ...] = tuple(self.metadata["classes"])

@@ -29,6 +29,7 @@ from fade_deploy.contract import LOWEST_ONNXRUNTIME, METADATA_KEY, Head
 from fade_deploy.errors import CheckpointError, ExportError, FadeDeployError, OutputError, RecipeError
 from fade_deploy.models.segformer import SegFormer
 from fade_deploy.recipe import Shape, load_recipe
+from fade_deploy.runtimes.native_libraries import NativeLibrary
 from fade_deploy.tolerances import tolerance
 from tests.command_line import contents
 from tests.conftest import TINY_CLASSES, Reproduced
@@ -95,7 +96,9 @@ def test_the_facts_are_those_of_the_model(tiny_export: ExportResult, tiny_checkp
 def test_the_manifest_states_what_was_measured(tiny_export: ExportResult) -> None:
     agreement = tiny_export.document["agreement"]
     shapes = [str(shape) for shape in load_recipe("segformer").quick]
-    assert [measured["shape"] for measured in agreement["measured"]] == shapes
+    ways = ["standard operators", *(["native operators"] if NativeLibrary.ONNXRUNTIME_CPU.installed else [])]
+    measured_at = [(measured["shape"], measured["candidate"]) for measured in agreement["measured"]]
+    assert measured_at == [(shape, way) for shape in shapes for way in ways]
     assert agreement["worst"] in shapes
     for measured, returned in zip(agreement["measured"], tiny_export.agreements, strict=True):
         assert measured == dataclasses.asdict(returned)
@@ -106,7 +109,7 @@ def test_the_manifest_states_what_was_measured(tiny_export: ExportResult) -> Non
     # Logits of a 1/4 map, one label each; nearly all are decided.
     batch, height, width = (int(x) for x in shapes[1].split("x"))
     pixels = batch * height * width // 16
-    assert 0.99 * pixels < agreement["measured"][1]["labels_compared"] <= pixels
+    assert 0.99 * pixels < agreement["measured"][len(ways)]["labels_compared"] <= pixels
 
 
 def test_what_was_left_out_of_the_checkpoint_is_noted(tiny_export: ExportResult) -> None:
@@ -169,13 +172,13 @@ CASES = [
         reproduce="--head probs --shape 1x125x157 --verify quick --standard-ops",
     ),
     Asked(
-        name="logits-static-uint8-opset23",
+        name="logits-static-uint8-opset23-unfused",
         # A plain string is what a user of the API may write; it must not be taken for another head.
-        options={"head": "logits", "shape": Shape(2, 61, 64), "embed_preprocess": True, "opset": 23},
+        options={"head": "logits", "shape": Shape(2, 61, 64), "embed_preprocess": True, "opset": 23, "fuse": False},
         image="uint8 2 61 64 3",
         output="float 2 4 16 16",
         probe=Shape(2, 61, 64),
-        reproduce="--head logits --opset 23 --shape 2x61x64 --embed-preprocess",
+        reproduce="--head logits --opset 23 --shape 2x61x64 --no-fuse --embed-preprocess",
     ),
 ]
 
@@ -265,6 +268,27 @@ def test_the_options_are_in_the_file(exported: tuple[Asked, ExportResult]) -> No
     assert facts["head"] == str(asked.options.get("head", "logits"))
     assert facts["embed_preprocess"] is asked.options.get("embed_preprocess", False)
     assert facts["shape"] == str(asked.options.get("shape", "dynamic"))
+    fused = asked.options.get("fuse", True)
+    assert facts["fused"] is fused
+    assert bool(facts["rewrites"]) is fused
+    if not standard:
+        kinds = {node.op_type for node in model.graph.node if node.domain == "fade"}
+        assert kinds == ({"FadeUpsample", "FadeHead"} if fused else {"FadeUpsample"})
+
+
+def test_fused_nodes_name_the_modules_that_they_replace(tiny_export: ExportResult, tiny_checkpoint: Path) -> None:
+    model = model_from_checkpoint(read_checkpoint(tiny_checkpoint), load_recipe("segformer"))
+    modules = dict(model.named_modules())
+    replaced: dict[str, set[str]] = {}
+    for node in onnx.load(tiny_export.path).graph.node:
+        notes = {entry.key: entry.value for entry in node.metadata_props}
+        if "fade.replaces" in notes:
+            replaced.setdefault(node.op_type, set()).update(notes["fade.replaces"].split(", "))
+        elif "fade.module" in notes:  # untouched, or only spelled in another way
+            assert notes["fade.module"] in modules
+    assert all(names <= set(modules) for names in replaced.values())
+    assert {"decode_head.linear_fuse", "decode_head.linear_pred", "decode_head.upsamplers.2"} <= replaced["FadeHead"]
+    assert {"decode_head.upsamplers.0", "decode_head.linear_c3"} <= replaced["FadeUpsample"]
 
 
 def test_the_command_to_reproduce_names_every_option_and_no_folder(exported: tuple[Asked, ExportResult]) -> None:
@@ -320,7 +344,7 @@ def test_a_file_that_disagrees_never_gets_the_asked_name(
     assert manifest["passed"] is False
     assert manifest["artefact"]["file"] == "tiny.unverified.onnx"
     assert manifest["artefact"]["sha256"] == hashlib.sha256(result.path.read_bytes()).hexdigest()
-    (measured,) = manifest["agreement"]["measured"]
+    measured, *_ = manifest["agreement"]["measured"]
     assert not measured["passed"]
     assert measured["max_error"] == pytest.approx(0.01, abs=1e-5)
     assert measured["mean_error"] == pytest.approx(0.01 / 4, abs=1e-5)  # one class of four

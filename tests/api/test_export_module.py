@@ -49,9 +49,8 @@ OPTIONS = {
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = export_module(Doubler().eval(), EXAMPLE, tmp_path_factory.mktemp("own") / "own.onnx", **OPTIONS)
     assert result.passed
-    assert [a.shape for a in result.agreements] == [
-        f"{n}x3x{h}x{w}, 1" for n, h, w in ((1, 8, 12), (1, 4, 6), (2, 10, 14)) for _ in range(2)
-    ]
+    shapes = dict.fromkeys(a.shape for a in result.agreements)
+    assert list(shapes) == [f"{n}x3x{h}x{w}, 1" for n, h, w in ((1, 8, 12), (1, 4, 6), (2, 10, 14))]
     assert {a.output for a in result.agreements} == {"upsampled", "reduced"}
     assert all(a.labels_compared is None for a in result.agreements)
     return result.path
@@ -83,7 +82,7 @@ def test_the_manifest_says_what_it_is(exported: Path) -> None:
 def test_a_static_file_is_compared_at_its_own_shape(tmp_path: Path) -> None:
     result = export_module(nn.Conv2d(3, 2, 1).eval(), {"x": torch.randn(1, 3, 4, 4)}, tmp_path / "a.onnx")
     assert result.passed
-    assert [a.shape for a in result.agreements] == ["1x3x4x4"]
+    assert {a.shape for a in result.agreements} == {"1x3x4x4"}
 
 
 def test_disagreement_is_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +115,7 @@ def test_a_network_that_needs_more_than_a_few_pixels_exports_without_multiples(t
     result = export_module(network, {"x": torch.randn(1, 1, 48, 48)}, tmp_path / "a.onnx", dynamic_axes=SIZES)
     assert result.passed
     # Larger by odd numbers that differ, so that neither parity nor a square is taken for granted.
-    assert [a.shape for a in result.agreements] == ["1x1x48x48", "1x1x24x24", "1x1x49x51"]
+    assert list(dict.fromkeys(a.shape for a in result.agreements)) == ["1x1x48x48", "1x1x24x24", "1x1x49x51"]
     session = onnxruntime.InferenceSession(result.path, providers=["CPUExecutionProvider"])
     assert session.get_inputs()[0].shape == [1, 1, "my height", "my-width"]
 

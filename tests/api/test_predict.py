@@ -81,15 +81,15 @@ def test_a_file_of_either_task_is_loaded_once(
     loaded = []
     load = deployed_file.session_from_onnx
 
-    def counted(path: Path, *, threads: int = 0) -> object:
-        loaded.append((path, threads))
-        return load(path, threads=threads)
+    def counted(path: Path, *, threads: int, provider: str, library: str) -> object:
+        loaded.append((path, threads, provider, library))
+        return load(path, threads=threads, provider=provider, library=library)
 
     monkeypatch.setattr(deployed_file, "session_from_onnx", counted)
     segmentation = network_file(tmp_path_factory.mktemp("segmentation"))
     predict(segmentation, "cat.png", threads=1)
-    predict(matting, "cat.png", trimap="trimap.png", threads=2)
-    assert loaded == [(segmentation, 1), (matting, 2)]
+    predict(matting, "cat.png", trimap="trimap.png", threads=2, library="none")
+    assert loaded == [(segmentation, 1, "cpu", "auto"), (matting, 2, "cpu", "none")]
     assert {path.name for path in cat.glob("cat.*")} == {"cat.png", "cat.labels.png", "cat.alpha.png"}
 
 

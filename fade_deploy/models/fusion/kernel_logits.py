@@ -57,7 +57,7 @@ class _ComposedLogits(nn.Module):
         self.border = convolution(border, None)
 
     def forward(self, feature: Tensor) -> Tensor:
-        ones = torch.ones_like(feature[:1, :1])
+        ones = feature.new_ones(1, 1, *feature.shape[2:])  # by its size alone: a slice would copy the batch
         logits: Tensor = self.composed(feature) + self.border(ones)
         return logits
 

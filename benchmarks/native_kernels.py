@@ -1,0 +1,34 @@
+"""The kernels' own benchmark, a C++ program: their times without a runtime around them, and the machine's peaks."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import ROOT
+
+__all__ = ["kernel_program", "native_kernels"]
+
+_PROGRAM = "fade_kernel_bench"
+
+
+def kernel_program() -> Path | None:
+    """The newest build of the program below ``build/``; None where there is none."""
+    found = [path for path in ROOT.glob(f"build/**/{_PROGRAM}") if path.is_file()]
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def native_kernels() -> dict[str, Any]:
+    """What ``fade_kernel_bench --json`` prints, or ``{"left_out": reason}``.
+
+    Raises:
+        subprocess.CalledProcessError: The program failed.
+    """
+    program = kernel_program()
+    if program is None:
+        return {"left_out": f"{_PROGRAM} is not built: cmake --preset release && cmake --build --preset release"}
+    finished = subprocess.run([str(program), "--json"], capture_output=True, text=True, check=True)
+    document: dict[str, Any] = json.loads(finished.stdout)
+    return document

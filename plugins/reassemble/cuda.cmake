@@ -1,0 +1,32 @@
+# The CUDA kernels, a static library, where there is a CUDA compiler. It links the CUDA runtime statically.
+if(NOT FADE_CUDA)
+  return()
+endif()
+# Asked for by -DCMAKE_CUDA_ARCHITECTURES or CUDAARCHS; enabling the language sets another default.
+if(DEFINED CMAKE_CUDA_ARCHITECTURES OR DEFINED ENV{CUDAARCHS})
+  set(architectures "")
+else()
+  # Turing, Ampere, Ada, Hopper, Blackwell; code for the last one may also be translated by a driver for what comes next.
+  set(architectures 75-real 80-real 86-real 89-real 90-real 100-real 120)
+endif()
+include(CheckLanguage)
+check_language(CUDA)
+if(NOT CMAKE_CUDA_COMPILER)
+  fade_skip(cuda "no CUDA compiler: install NVIDIA's CUDA toolkit and put nvcc on PATH, or set CUDACXX")
+  return()
+endif()
+enable_language(CUDA)
+find_package(CUDAToolkit QUIET REQUIRED)
+if(architectures AND CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12.8)  # the first that knows Blackwell
+  set(architectures 75-real 80-real 86-real 89-real 90)
+endif()
+
+add_library(fade_reassemble_cuda STATIC fade_cuda.cu)
+target_include_directories(fade_reassemble_cuda PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})
+target_link_libraries(fade_reassemble_cuda PUBLIC CUDA::cudart_static)
+target_compile_features(fade_reassemble_cuda PRIVATE cuda_std_17)
+set_target_properties(fade_reassemble_cuda PROPERTIES CUDA_VISIBILITY_PRESET hidden CUDA_RUNTIME_LIBRARY Static)
+fade_library(fade_reassemble_cuda)
+if(architectures)
+  set_target_properties(fade_reassemble_cuda PROPERTIES CUDA_ARCHITECTURES "${architectures}")
+endif()
