@@ -76,6 +76,8 @@ native-asan: $(VENV)/.tests
 
 ## make bench: every figure of docs/BENCHMARKS.md, on an idle machine (half an hour; exported files are kept in out/bench)
 bench: $(VENV)/.tests
+	$(CMAKE) --preset test
+	$(CMAKE) --build --preset test -j 4
 	$(BIN)/python -m benchmarks --write docs/BENCHMARKS.md
 
 ## make gpu-check: on a machine with an NVIDIA GPU, the CUDA kernels against PyTorch and whole models on onnxruntime-gpu

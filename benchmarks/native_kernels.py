@@ -21,14 +21,26 @@ def kernel_program() -> Path | None:
 
 
 def native_kernels() -> dict[str, Any]:
-    """What ``fade_kernel_bench --json`` prints, or ``{"left_out": reason}``.
+    """The machine's ``peaks`` and the ``kernels``' times, as ``fade_kernel_bench`` finds them; or ``left_out``, why not.
 
     Raises:
         subprocess.CalledProcessError: The program failed.
     """
     program = kernel_program()
     if program is None:
-        return {"left_out": f"{_PROGRAM} is not built: cmake --preset release && cmake --build --preset release"}
+        return {"left_out": f"{_PROGRAM} is not built: make native-test"}
     finished = subprocess.run([str(program), "--json"], capture_output=True, text=True, check=True)
-    document: dict[str, Any] = json.loads(finished.stdout)
-    return document
+    records = json.loads(finished.stdout)["records"]
+    return {
+        "peaks": [record for record in records if record["op"] == "machine"],
+        "kernels": [
+            {
+                "name": f"{record['op']} {record['shape']}",
+                "threads": record["threads"],
+                "ms": record["ms"],
+                "roofline": record["roofline_fraction"],
+            }
+            for record in records
+            if record["op"] != "machine"
+        ],
+    }

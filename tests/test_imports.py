@@ -161,6 +161,7 @@ except SystemExit as end:
         ("from fade_deploy import predict", set()),
         ("import fade_deploy.api.inspect", set()),
         ("import fade_deploy.runtimes.ort", set()),
+        ("import fade_deploy.runtimes.native_libraries", set()),
         ("import fade_deploy.ops.numpy_oracle", set()),
         ("from fade_deploy import MattingPredictor", set()),
         ("import fade_deploy.verify.segmentation_scores", set()),

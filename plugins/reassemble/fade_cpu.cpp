@@ -1,13 +1,9 @@
-// Which instruction set runs a call, and what the machine is like.
+// Which instruction set runs a call.
 #include "fade_cpu.h"
 
 #include <atomic>
 
 #include "kernels.h"
-
-#if defined(__unix__)
-#include <unistd.h>
-#endif
 
 namespace fade {
 namespace {
@@ -49,19 +45,10 @@ Kernels const& kernelsFor(int64_t width) noexcept {
 // The head's lanes are channels, whatever the image.
 constexpr int64_t kAnyWidth = INT64_MAX;
 
-int64_t lastLevelCache() noexcept {
-#if defined(_SC_LEVEL3_CACHE_SIZE)
-  long const bytes = sysconf(_SC_LEVEL3_CACHE_SIZE);
-  if (bytes > 0) return bytes;
-#endif
-  return 32 * 1024 * 1024;  // where nothing tells
-}
-
-Machine machine(Parallel const& parallel) noexcept {
-  static int64_t const cache = lastLevelCache();
-  constexpr int64_t kUnknownThreads = 8;
-  int64_t const threads = parallel.threads > 0 ? parallel.threads : kUnknownThreads;
-  return {parallel.run == nullptr ? 1 : threads, cache};
+int64_t threadsOf(Parallel const& parallel) noexcept {
+  constexpr int64_t kUnknown = 8;
+  if (parallel.run == nullptr) return 1;
+  return parallel.threads > 0 ? parallel.threads : kUnknown;
 }
 
 bool empty(UpsampleArguments const& a) noexcept {
@@ -74,21 +61,21 @@ bool empty(HeadArguments const& a) noexcept {
 }  // namespace
 
 size_t scratchBytes(UpsampleArguments const& arguments, Parallel const& parallel) noexcept {
-  return empty(arguments) ? 0 : kernelsFor(arguments.width).upsampleScratch(arguments, machine(parallel));
+  return empty(arguments) ? 0 : kernelsFor(arguments.width).upsampleScratch(arguments, threadsOf(parallel));
 }
 
 size_t scratchBytes(HeadArguments const& arguments, Parallel const& parallel) noexcept {
-  return empty(arguments) ? 0 : kernelsFor(kAnyWidth).headScratch(arguments, machine(parallel));
+  return empty(arguments) ? 0 : kernelsFor(kAnyWidth).headScratch(arguments, threadsOf(parallel));
 }
 
 void run(UpsampleArguments const& arguments, void* scratch, Parallel const& parallel) noexcept {
   if (empty(arguments)) return;
-  kernelsFor(arguments.width).upsample(arguments, scratch, machine(parallel), parallel);
+  kernelsFor(arguments.width).upsample(arguments, scratch, threadsOf(parallel), parallel);
 }
 
 void run(HeadArguments const& arguments, void* scratch, Parallel const& parallel) noexcept {
   if (empty(arguments)) return;
-  kernelsFor(kAnyWidth).head(arguments, scratch, machine(parallel), parallel);
+  kernelsFor(kAnyWidth).head(arguments, scratch, threadsOf(parallel), parallel);
 }
 
 Level level() noexcept { return current().load(std::memory_order_relaxed); }

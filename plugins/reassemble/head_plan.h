@@ -37,7 +37,7 @@ struct HeadPlan {
   int64_t hidden, sums, pixels, taps, gates, source, tapRow, gateRow;
 };
 
-FADE_INLINE HeadPlan planHead(HeadArguments const& a, Machine const& machine) {
+FADE_INLINE HeadPlan planHead(HeadArguments const& a, int64_t threads) {
   HeadPlan plan;
   int64_t const size = a.kernelSize, scale = a.scale, taps = size * size;
   int64_t const blockRows = scale < 4 ? scale : kBlockPixels / 4;
@@ -49,12 +49,12 @@ FADE_INLINE HeadPlan planHead(HeadArguments const& a, Machine const& machine) {
   plan.chunks = (a.hiddenChannels + kLanes - 1) / kLanes;
   int64_t const rowBytes = plan.columns * scale * scale * plan.chunks * kLanes * 4;
   plan.rows = smaller(smaller(larger(kHiddenBytes / rowBytes, 1), kTileRows), a.height);
-  while (plan.rows > 2 && machine.threads > 1 &&
-         a.batch * plan.tilesAcross * ((a.height + plan.rows - 1) / plan.rows) < 3 * machine.threads) {
+  while (plan.rows > 2 && threads > 1 &&
+         a.batch * plan.tilesAcross * ((a.height + plan.rows - 1) / plan.rows) < 3 * threads) {
     plan.rows = (plan.rows + 1) / 2;
   }
   plan.tilesDown = (a.height + plan.rows - 1) / plan.rows;
-  plan.slots = larger(smaller(machine.threads, a.batch * plan.tilesAcross * plan.tilesDown), 1);
+  plan.slots = larger(smaller(threads, a.batch * plan.tilesAcross * plan.tilesDown), 1);
   plan.rowBlocks = plan.columns / blockColumns;
   plan.blocks = roundUp(plan.rows * (scale / blockRows) * plan.rowBlocks, kPanelPixels / kBlockPixels);
   plan.sourceColumns = roundUp(plan.columns + size - 1, kLanes);

@@ -5,17 +5,12 @@
 
 namespace fade {
 
-// What the kernels need to know of the machine and the pool.
-struct Machine {
-  int64_t threads;         // pieces that may run at once, at least 1
-  int64_t lastLevelCache;  // bytes
-};
-
+// threads: pieces that may run at once, at least 1.
 struct Kernels {
-  size_t (*upsampleScratch)(UpsampleArguments const&, Machine const&);
-  void (*upsample)(UpsampleArguments const&, void* scratch, Machine const&, Parallel const&);
-  size_t (*headScratch)(HeadArguments const&, Machine const&);
-  void (*head)(HeadArguments const&, void* scratch, Machine const&, Parallel const&);
+  size_t (*upsampleScratch)(UpsampleArguments const&, int64_t threads);
+  void (*upsample)(UpsampleArguments const&, void* scratch, int64_t threads, Parallel const&);
+  size_t (*headScratch)(HeadArguments const&, int64_t threads);
+  void (*head)(HeadArguments const&, void* scratch, int64_t threads, Parallel const&);
 };
 
 namespace portable {

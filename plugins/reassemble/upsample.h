@@ -31,7 +31,7 @@ constexpr int kBlockChannels = kScale == 1 ? 8 : kRegisters == 32 ? 4 : 2;
 template <int kScale>
 constexpr int kBlockRows = kScale == 2 ? 2 : 1;  // output rows of a decoder row in one block
 
-FADE_INLINE UpsamplePlan planUpsample(UpsampleArguments const& a, Machine const& machine) {
+FADE_INLINE UpsamplePlan planUpsample(UpsampleArguments const& a, int64_t threads) {
   UpsamplePlan plan;
   int64_t const taps = a.kernelSize * a.kernelSize, subPixels = a.scale * a.scale;
   plan.columns = smaller(roundUp(a.width, kLanes), kColumns);
@@ -39,13 +39,13 @@ FADE_INLINE UpsamplePlan planUpsample(UpsampleArguments const& a, Machine const&
   int64_t const rowBytes = plan.columns * taps * subPixels * a.terms * 4;
   plan.rows = smaller(larger(kWeightBytes / rowBytes, 1), a.height);
   // Enough tiles for every thread, but not at the price of copying each source row many times over.
-  while (plan.rows > 4 && machine.threads > 1 &&
-         a.batch * plan.tilesAcross * ((a.height + plan.rows - 1) / plan.rows) < 4 * machine.threads) {
+  while (plan.rows > 4 && threads > 1 &&
+         a.batch * plan.tilesAcross * ((a.height + plan.rows - 1) / plan.rows) < 4 * threads) {
     plan.rows = (plan.rows + 1) / 2;
   }
   plan.tilesDown = (a.height + plan.rows - 1) / plan.rows;
   plan.rows = (a.height + plan.tilesDown - 1) / plan.tilesDown;
-  plan.slots = larger(smaller(machine.threads, a.batch * plan.tilesAcross * plan.tilesDown), 1);
+  plan.slots = larger(smaller(threads, a.batch * plan.tilesAcross * plan.tilesDown), 1);
   plan.copied = (a.scale == 1 ? kBlockChannels<1> : kBlockChannels<2>) * kCopiedBlocks;
   plan.pitch = roundUp(plan.columns + a.kernelSize - 1, kLanes);
   plan.weightFloats = plan.rows * plan.columns * taps * subPixels * a.terms;
@@ -96,7 +96,7 @@ static void makeWeights(UpsampleArguments const& a, Tile const& tile, int64_t y,
         if (a.weightKind == DecoderWeight::kOneMinusSigmoid) {
           Vector g[kScale];
           g[0] = sigmoid(factor);
-          factor = splat(1.f) - g[0];
+          factor = sigmoid(Vector{} - factor);  // 1 - g, without cancellation where g is nearly 1
           if (gate != nullptr) {
             repeatLanes<kScale>(g);
             FADE_UNROLL for (int j = 0; j < kScale; ++j) storeAligned(gate + x * kScale + j * kLanes, g[j]);

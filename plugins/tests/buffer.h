@@ -1,10 +1,11 @@
-// Memory for a tensor of a test: aligned to its element only, fenced on both sides.
+// Memory for a tensor of a test, `shift` bytes from a multiple of 64, fenced on both sides.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -21,8 +22,9 @@ class Buffer {
  public:
   Buffer() = default;
   Buffer(size_t bytes, size_t shift) : bytes_(bytes), front_(kFence + shift) {
-    memory_ = static_cast<unsigned char*>(std::malloc(front_ + bytes_ + (kAddressSanitizer ? 0 : kFence)));
-    if (memory_ == nullptr) std::abort();
+    void* memory = nullptr;
+    if (posix_memalign(&memory, 64, front_ + bytes_ + (kAddressSanitizer ? 0 : kFence)) != 0) std::abort();
+    memory_ = static_cast<unsigned char*>(memory);
     std::memset(memory_, kFenceByte, front_ + bytes_ + (kAddressSanitizer ? 0 : kFence));
 #if defined(__SANITIZE_ADDRESS__)
     ASAN_POISON_MEMORY_REGION(memory_, front_);

@@ -43,6 +43,11 @@ std::vector<UpsampleCase> upsampleCases() {
   return cases;
 }
 
+std::vector<UpsampleCase> largeUpsampleCases() {
+  return {{1, 130, 64, 64, 5, 2, 1, 1, true, false, true, kGate, Base::kNone},
+          {1, 17, 256, 256, 3, 2, 1, 1, false, false, false, kOne, Base::kDense}};
+}
+
 std::vector<HeadCase> headCases() {
   std::vector<HeadCase> cases = {
       // N, H, W, C, E, M, spare channels of the decoders, K, s

@@ -25,6 +25,8 @@ struct HeadCase {
 };
 
 std::vector<UpsampleCase> upsampleCases();
+// Beyond the caches, so that outputs aligned to 64 bytes are written past them.
+std::vector<UpsampleCase> largeUpsampleCases();
 std::vector<HeadCase> headCases();
 UpsampleCase madeUpsampleCase(std::mt19937& random);
 HeadCase madeHeadCase(std::mt19937& random);

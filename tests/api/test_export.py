@@ -314,7 +314,7 @@ def perturb_a_weight(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def damaged(*arguments: Any) -> Any:
         graph = real(*arguments)
-        name = next(name for name in graph.graph.initializers if name.endswith("linear_pred.bias"))
+        name = next(name for name in graph.graph.initializers if name.endswith("classes.bias"))
         value = graph.graph.initializers[name]
         bias = value.const_value.numpy().copy()
         bias[2] += 0.01

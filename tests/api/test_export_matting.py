@@ -109,7 +109,7 @@ def test_the_interface(alpha_file: Path) -> None:
         "trimap": ["batch", 1, "height", "width"],
         "alpha": ["batch", 1, "height", "width"],
     }
-    assert [node.op_type for node in model.graph.node if node.domain == "fade"] == ["FadeUpsample"] * 4
+    assert [node.op_type for node in model.graph.node if node.domain == "fade"] == ["FadeUpsampleAdd"] * 4
     facts = json.loads({entry.key: entry.value for entry in model.metadata_props}[METADATA_KEY])
     assert (facts["task"], facts["head"], facts["upsampler"], facts["size_multiple"]) == (
         "matting",
