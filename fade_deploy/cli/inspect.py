@@ -82,6 +82,8 @@ def _text(key: str, value: Any) -> str:
         return f"{len(value)}: {shown}{', ...' if len(value) > 8 else ''}"
     if key == "macs" and isinstance(value, dict) and value.keys() >= {"count", "height", "width"}:
         return f"{value['count']} at {value['height']}x{value['width']}"
+    if key == "rewrites" and isinstance(value, list) and all(isinstance(entry, dict) for entry in value):
+        return "; ".join(", ".join(f"{name} {content}" for name, content in entry.items()) for entry in value)
     if isinstance(value, dict):
         return ", ".join(f"{name} {content}" for name, content in value.items())
     if isinstance(value, list):
