@@ -24,8 +24,8 @@ def main() -> None:
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str((out / "inductor").absolute())
     document = measured(plan, folder=fresh_folder(out / "exports"), tell=_tell)
     document["command"] = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
-    text = markdown(document)
     (out / "results.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    text = markdown(document)
     for path in filter(None, (out / "REPORT.md", options.write)):
         path.write_text(text, encoding="utf-8")
     print(text)

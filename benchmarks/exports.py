@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,7 @@ def fresh_folder(parent: Path) -> Path:
         digest.update(source.read_bytes())
     folder = parent / digest.hexdigest()[:12]
     for other in parent.glob("*"):
-        if other != folder:
+        if other != folder and other.is_dir() and re.fullmatch("[0-9a-f]{12}", other.name):
             shutil.rmtree(other)
     folder.mkdir(parents=True, exist_ok=True)
     return folder

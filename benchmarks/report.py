@@ -34,7 +34,7 @@ def markdown(document: Document) -> str:
 _READING = (
     "Milliseconds are medians. Each ratio is the median of time against the baseline, the first row, within a round, "
     "with the quartiles in brackets; below 1 is faster. Memory is what the process grows by in its first run, on one "
-    "thread, beyond the loaded model, its inputs and its output."
+    "thread, beyond the loaded model, its inputs and its output (with PyTorch's, for PyTorch)."
 )
 _METHOD = """## How it was measured
 
@@ -43,7 +43,7 @@ _METHOD = """## How it was measured
   some of the rounds, spread evenly. Sessions of ONNX Runtime have bound inputs and outputs and stop their workers after
   each run (`session.force_spinning_stop`). OpenVINO computes in float32 (`INFERENCE_PRECISION_HINT`).
 - Before it was timed, every result was compared with that of the exported file in standard operators, which
-  `fade-export` had compared with eager PyTorch.
+  `fade-export` had compared with eager PyTorch; those of single operators with that of the function body.
 - "Plain PyTorch form" is FADE by unfold, repeat, product and sum, as its public PyTorch file computes it, exported by
   `torch.onnx.export(dynamo=True)`: what a user has without this project.
 - "Plain export" and `--no-fuse` leave out the exact fusion; the equally fused bilinear model stands beside the plain
@@ -77,7 +77,7 @@ def _case_section(case: Mapping[str, Any], peaks: Mapping[str, Peaks] | None = N
             result = case["threads"][count]["variants"][name]
             cells += _time_cells(result)
             if peaks:
-                cells.append(_roofline_cell(result, case["work"], peaks[count]))
+                cells.append(_roofline_cell(result, case["work"], peaks[count]) if count in peaks else _NOTHING)
             reasons += _reason(f"{title}, {_threads(count)}", result)
         cells += _memory_cells(case["memory"], name, case["baseline"])
         reasons += _reason(f"{title}, memory", case["memory"][name])

@@ -27,7 +27,7 @@ __all__ = [
 
 Inputs = Mapping[str, NDArray[np.float32]]
 
-_WARNINGS = 3  # onnxruntime logs errors only
+_ERRORS = 3  # onnxruntime logs errors only
 
 
 class LeftOut(Exception):
@@ -57,7 +57,7 @@ class OnnxRuntimeRunner:
         self, path: Path, inputs: Inputs, output_shape: Sequence[int], *, threads: int, library: Path | None = None
     ) -> None:
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = _WARNINGS
+        options.log_severity_level = _ERRORS
         options.intra_op_num_threads = threads
         # Else the workers of one session spin while the next session runs: medians were up to 5x wrong.
         options.add_session_config_entry("session.force_spinning_stop", "1")

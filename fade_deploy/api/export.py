@@ -80,6 +80,7 @@ def export(
         outputs=[head.output],
         inputs=inputs,
         bound=bound,
+        library=options.library,
         manifest_facts={
             "verification": "full" if options.full_verification else "quick",
             "reproduce": reproducing_command(source, target, options),

@@ -20,6 +20,7 @@ from fade_deploy.api.module_interface import Interface, checked_interface, check
 from fade_deploy.api.verified_file import ExportResult, check_target, publish_verified
 from fade_deploy.errors import ExportError, InputError
 from fade_deploy.graph.onnx_from_model import GraphOptions, onnx_from_model
+from fade_deploy.runtimes.native_libraries import AUTOMATIC
 from fade_deploy.tolerances import tolerance
 from fade_deploy.verify.inputs import VerificationInput
 
@@ -44,6 +45,7 @@ def export_module(
     opset: int = 18,
     standard_ops: bool = False,
     tolerance_name: str = "ORT_CPU_OWN_MODULE",
+    library: str = AUTOMATIC,
     force: bool = False,
 ) -> ExportResult:
     """Turn any module into one ``.onnx`` file that is checked against eager PyTorch before it gets its name.
@@ -64,6 +66,8 @@ def export_module(
         opset: Of the file.
         standard_ops: Inline the function bodies.
         tolerance_name: Of :mod:`fade_deploy.tolerances`.
+        library: Native operators to verify with, besides standard ones: ``auto``, the installed ones, if there are;
+            ``none``; or a library's path.
         force: Replace existing files.
 
     Returns:
@@ -110,6 +114,7 @@ def export_module(
         outputs=interface.outputs,
         inputs=batches,
         bound=bound,
+        library=library,
         manifest_facts={"verification": "full", "reproduce": "fade_deploy.export_module, from the user's own code"},
     )
 

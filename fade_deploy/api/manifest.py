@@ -98,10 +98,16 @@ def manifest_document(
     bound: Tolerance,
     agreements: Sequence[Agreement],
     passed: bool,
+    native: Path | None,
     verification: str,
     reproduce: str,
 ) -> dict[str, Any]:
-    """What stands beside the artefact; free of times and folders, so equal exports give equal manifests."""
+    """What stands beside the artefact, free of times and folders.
+
+    Equal exports give equal files; their manifests are equal, too, where the same was measured: with the same library of
+    native operators, or without one.
+    """
+    worst_found = worst(agreements)
     return {
         "artefact": {"file": target.name, "sha256": artefact.sha256_of(staged), "bytes": staged.stat().st_size},
         "passed": passed,
@@ -111,7 +117,8 @@ def manifest_document(
             "candidate": f"ONNX Runtime {ort_version()}, CPU",
             "verification": verification,
             "tolerance": asdict(bound),
-            "worst": worst(agreements).shape,
+            "native_library": None if native is None else artefact.sha256_of(native),
+            "worst": {"shape": worst_found.shape, "run_with": worst_found.candidate},
             "measured": [agreement.as_dict() for agreement in agreements],
         },
         "python": platform.python_version(),

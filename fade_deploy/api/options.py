@@ -8,13 +8,14 @@ from pathlib import Path
 
 from fade_deploy.contract import Head
 from fade_deploy.recipe import Shape
+from fade_deploy.runtimes.native_libraries import AUTOMATIC
 
 __all__ = ["ExportOptions", "reproducing_command"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportOptions:
-    """What to export; everything that changes the file's bytes, and how thoroughly it is verified."""
+    """What to export; everything that changes the file's bytes, and how it is verified."""
 
     recipe: str = ""  # name or .toml path; empty: the checkpoint's own, else its model's
     head: Head | None = None  # None: the task's first, logits or alpha
@@ -25,6 +26,7 @@ class ExportOptions:
     fuse: bool = True  # exact algebra before export; False keeps the modules as they are, for comparison
     ema: bool = False
     full_verification: bool = True
+    library: str = AUTOMATIC  # native operators to verify with, besides standard ones: auto, none, or a path
     force: bool = False
 
 

@@ -20,13 +20,15 @@ from fade_deploy import artefact, contract
 from fade_deploy.api.manifest import manifest_document
 from fade_deploy.errors import ExportError, InputError
 from fade_deploy.runtimes.eager import EagerRunner
-from fade_deploy.runtimes.native_libraries import NONE, NativeLibrary
+from fade_deploy.runtimes.native_libraries import NONE, NativeLibrary, library_for
 from fade_deploy.runtimes.ort import ort_version, session_from_onnx
 from fade_deploy.tolerances import Tolerance
 from fade_deploy.verify.agreement import Agreement, compare
 from fade_deploy.verify.inputs import VerificationInput
 
 __all__ = ["ExportResult", "check_target", "publish_verified"]
+
+STANDARD_OPERATORS, NATIVE_OPERATORS = "standard operators", "native operators"
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +78,7 @@ def publish_verified(
     outputs: Sequence[str],
     inputs: Iterable[VerificationInput],
     bound: Tolerance,
+    library: str,
     manifest_facts: Mapping[str, str],
     notes: tuple[str, ...] = (),
 ) -> ExportResult:
@@ -89,6 +92,7 @@ def publish_verified(
         outputs: Which of its outputs to compare.
         inputs: What to run both on.
         bound: The tolerated error.
+        library: Native operators to compare, too: ``auto``, the installed ones, if there are; ``none``; or a path.
         manifest_facts: What only the manifest says: ``verification`` and ``reproduce``.
         notes: For the result.
     """
@@ -96,14 +100,17 @@ def publish_verified(
     data = ir.serde.serialize_model(graph).SerializeToString(deterministic=True)
     onnx.checker.check_model(data, full_check=True)
     with artefact.staged(asked, data) as staged:
-        native = NativeLibrary.ONNXRUNTIME_CPU.installed and any(node.domain == contract.DOMAIN for node in graph.graph)
-        agreements = _verify(staged, bool(native), eager, outputs, inputs, bound)
+        has_ours = any(node.domain == contract.DOMAIN for node in graph.graph)
+        native = library_for(library, NativeLibrary.ONNXRUNTIME_CPU) if has_ours else None
+        agreements = _verify(staged, native, eager, outputs, inputs, bound)
         passed = all(agreement.passed for agreement in agreements)
         target = asked if passed else _unverified(asked)
+        if not passed and all(agreement.passed for agreement in agreements if agreement.candidate != NATIVE_OPERATORS):
+            notes = (*notes, f"only {native} disagrees: --library none exports for standard operators")
         if not passed and asked.exists():
             notes = (*notes, f"{asked} is of an earlier export and was left as it is")
         manifest = target.with_suffix(".json")
-        document = manifest_document(facts, staged, target, bound, agreements, passed, **manifest_facts)
+        document = manifest_document(facts, staged, target, bound, agreements, passed, native, **manifest_facts)
         with artefact.staged(manifest, artefact.json_bytes(document)) as staged_manifest:
             artefact.publish(staged, target)
             artefact.publish(staged_manifest, manifest)
@@ -118,7 +125,7 @@ def _unverified(target: Path) -> Path:
 
 def _verify(
     path: Path,
-    native: bool,
+    native: Path | None,
     eager: Eager,
     outputs: Sequence[str],
     inputs: Iterable[VerificationInput],
@@ -126,18 +133,18 @@ def _verify(
 ) -> list[Agreement]:
     """Compare the file on disk with the eager module, one line of log for each output and shape.
 
-    In standard operators, which is what any runtime has, and, where ``native``, with the installed library's operators,
-    because sessions on this machine use those.
+    In standard operators, which is what any runtime has, and with those of the library ``native``, because sessions on
+    this machine use them.
     """
     try:
-        sessions = {"standard operators": session_from_onnx(path, library=NONE)}
-        if native:
-            sessions["native operators"] = session_from_onnx(path)
+        sessions = {STANDARD_OPERATORS: session_from_onnx(path, library=NONE)}
     except InputError as error:  # it speaks of a file that a user gave
         raise ExportError(
             f"ONNX Runtime {ort_version()} can't load the file: {_reason(error.__cause__ or error)}; expected "
             "operations and dtypes that it has on the CPU: export a float32 module, or give another opset"
         ) from error
+    if native is not None:
+        sessions[NATIVE_OPERATORS] = session_from_onnx(path, library=native)
     candidates = [OnnxrtRunner(session, name=name) for name, session in sessions.items()]
     agreements: list[Agreement] = []
     for batch in inputs:
@@ -147,7 +154,7 @@ def _verify(
                 np.dtype(batch.tensors[given.name].dtype),
                 tuple(size if isinstance(size, int) else -1 for size in given.shape),
             )
-            for given in sessions["standard operators"].get_inputs()
+            for given in sessions[STANDARD_OPERATORS].get_inputs()
         }
         start = time.perf_counter()
         try:
@@ -165,9 +172,9 @@ def _verify(
                 f"{_reason(error)}; expected one graph for all sizes: keep the size fixed, or mend what depends on it"
             ) from error
         agreements += found
-        seconds = time.perf_counter() - start
         for agreement in found:
-            logger.info("verify: %s", _line(agreement, seconds))
+            logger.info("verify: %s", _line(agreement))
+        logger.info("verify: %s took %.1f s", batch.shape, time.perf_counter() - start)
     return agreements
 
 
@@ -175,11 +182,11 @@ def _reason(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
-def _line(agreement: Agreement, seconds: float) -> str:
+def _line(agreement: Agreement) -> str:
     verdict = "agrees" if agreement.passed else "DISAGREES"
     measured = []
     if agreement.max_error is not None:
         measured.append(f"max error {agreement.max_error:.1e}")
     if agreement.labels_compared is not None:
         measured.append(f"labels {agreement.labels_agreeing} of {agreement.labels_compared}")
-    return f"{agreement.shape}, {agreement.candidate} {verdict}: {', '.join(measured)} ({seconds:.1f} s)"
+    return f"{agreement.shape}, {agreement.candidate} {verdict}: {', '.join(measured)}"

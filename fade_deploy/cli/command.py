@@ -25,12 +25,22 @@ from rich.table import Table
 from fade_deploy import artefact
 from fade_deploy.errors import FadeDeployError
 
-__all__ = ["JsonFlag", "Outcome", "Quiet", "application", "main", "progress"]
+__all__ = ["JsonFlag", "LibraryOption", "Outcome", "Quiet", "application", "main", "progress"]
 
 JsonFlag = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on standard output, nothing else there.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
+
+LibraryOption = Annotated[
+    str,
+    typer.Option(
+        "--library",
+        metavar="auto|none|PATH",
+        help="Custom-op library with our native operators; none runs standard ones.",
+        show_default="auto: the installed one, if there is one",
+    ),
+]
 
 _BUG = 70  # EX_SOFTWARE; 1 means that runtimes disagree
 # What runs after each stage that the log reports.

@@ -66,6 +66,7 @@ def export(
     ] = True,
     ema: Annotated[bool, typer.Option("--ema", help="Use the averaged weights where the checkpoint has both.")] = False,
     verify: Annotated[Verification, typer.Option(help="How many shapes to compare with PyTorch.")] = Verification.FULL,
+    library: command.LibraryOption = "auto",
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Also print what each exact rewrite of the model saves.")
@@ -103,6 +104,7 @@ def export(
         fuse=fuse,
         ema=ema,
         full_verification=verify is Verification.FULL,
+        library=library,
         force=force,
     )
     with command.progress(quiet=quiet):
@@ -120,7 +122,7 @@ def _outcome(result: ExportResult, *, verbose: bool) -> command.Outcome:
         f"sha256 {facts['artefact']['sha256'][:12]}",
         document={"path": str(result.path), "notes": list(result.notes), "manifest": facts},
     )
-    if verbose:
+    if verbose and facts["rewrites"]:
         outcome.tables.append(_rewrite_table(facts))
     outcome.tables.append(_agreement_table(result))
     classes = f"{len(facts['classes'])} classes, " if "classes" in facts else ""

@@ -83,7 +83,7 @@ def _text(key: str, value: Any) -> str:
     if key == "macs" and isinstance(value, dict) and value.keys() >= {"count", "height", "width"}:
         return f"{value['count']} at {value['height']}x{value['width']}"
     if key == "rewrites" and isinstance(value, list) and all(isinstance(entry, dict) for entry in value):
-        return "; ".join(", ".join(f"{name} {content}" for name, content in entry.items()) for entry in value)
+        return "; ".join(f"{e.get('name')}: {e.get('macs_before')} -> {e.get('macs_after')} MACs" for e in value)
     if isinstance(value, dict):
         return ", ".join(f"{name} {content}" for name, content in value.items())
     if isinstance(value, list):

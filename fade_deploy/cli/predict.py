@@ -55,14 +55,7 @@ def predict(
     provider: Annotated[
         Provider, typer.Option(help="Where ONNX Runtime computes; with an NVIDIA GPU: cuda, tensorrt.")
     ] = Provider.CPU,
-    library: Annotated[
-        str,
-        typer.Option(
-            metavar="PATH|none",
-            help="Custom-op library with our native operators; none runs standard ones.",
-            show_default="the installed one, if there is one",
-        ),
-    ] = "auto",
+    library: command.LibraryOption = "auto",
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     as_json: command.JsonFlag = False,
 ) -> command.Outcome:

@@ -13,7 +13,7 @@ _NEAREST = {"mode": "nearest", "nearest_mode": "floor", "coordinate_transformati
 
 
 class BodyWriter:
-    """Records nodes: ``b("Add", x, y)`` is the sum. Numbers are int64 constants; they never meet the data."""
+    """Records nodes: ``b("Add", x, y)`` is the sum. Sizes and indices are int64 constants."""
 
     def __init__(self) -> None:
         self.tape = ir.tape.Tape()

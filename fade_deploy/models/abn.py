@@ -5,10 +5,10 @@ Source: REFERENCE facts of mapillary/inplace_abn; every release, CPU and CUDA, i
 
 from __future__ import annotations
 
-import copy
-
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from fade_deploy.models.shared_weights import sharing_weights
 
 __all__ = ["ABN", "SLOPE", "folded"]
 
@@ -50,7 +50,7 @@ class _FoldedABN(ABN):
 
 def folded(model: nn.Module) -> nn.Module:
     """A copy of ``model`` in which every ABN is a plain BatchNorm with the weight ``|w| + eps``: exactly equal."""
-    copied = copy.deepcopy(model)
+    copied = sharing_weights(model)
     for module in copied.modules():
         if type(module) is ABN:
             module.weight = nn.Parameter(module.scale().detach(), requires_grad=False)

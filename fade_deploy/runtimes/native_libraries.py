@@ -1,4 +1,4 @@
-"""The native libraries: which one a session loads, from where, and what it offers.
+"""The native libraries: which one a session loads, and from where.
 
 They lie inside the installed package (``fade_deploy/_native``) where a C++ compiler was there when it was installed,
 or wherever the user says. Never are they looked for in the current folder or beside a model: a model file that brings
@@ -7,15 +7,13 @@ its own code along would be a way to run anybody's. Standard library only.
 
 from __future__ import annotations
 
-import ctypes
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from fade_deploy.errors import InputError
 
-__all__ = ["AUTOMATIC", "NONE", "NativeLibrary", "Offer", "library_for", "offer_of", "register"]
+__all__ = ["AUTOMATIC", "NONE", "NativeLibrary", "library_for", "register"]
 
 AUTOMATIC = "auto"
 NONE = "none"
@@ -35,14 +33,6 @@ class NativeLibrary(StrEnum):
         return path if path.is_file() else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
-    """What a library says of itself."""
-
-    version: int  # of the operators, contract.VERSION
-    operators: tuple[str, ...]  # without the suffixes of their attributes
-
-
 def library_for(choice: str | Path, library: NativeLibrary) -> Path | None:
     """The library that a session should load, or None to run the function bodies in standard ops.
 
@@ -59,7 +49,7 @@ def library_for(choice: str | Path, library: NativeLibrary) -> Path | None:
     if str(choice) == NONE:
         return None
     if str(choice) == AUTOMATIC:
-        return library.installed
+        return library.installed and library.installed.resolve()
     try:
         path = Path(choice).resolve(strict=True)
     except (OSError, RuntimeError) as error:  # a chain of links that has no end is a RuntimeError
@@ -84,26 +74,6 @@ def register(options: Any, path: Path) -> None:
             f"{path} can't be loaded by onnxruntime ({reason}), expected a library that fade-deploy's build made: "
             "build it again on this machine (pip install .), or leave it out with --library none"
         ) from error
-
-
-def offer_of(path: Path) -> Offer:
-    """Load a library for ONNX Runtime, without onnxruntime, and ask what it offers.
-
-    Raises:
-        InputError: It can't be loaded, or is not one of ours.
-    """
-    try:
-        library = ctypes.CDLL(str(path))
-        library.fade_onnxruntime_version.restype = ctypes.c_int32
-        library.fade_onnxruntime_operators.restype = ctypes.c_char_p
-        version = int(library.fade_onnxruntime_version())
-        text: bytes = library.fade_onnxruntime_operators()
-    except (OSError, AttributeError) as error:
-        raise InputError(
-            f"{path} is no native library of fade-deploy ({error}), expected what its build made: "
-            "build it again on this machine (pip install .)"
-        ) from error
-    return Offer(version=version, operators=tuple(line.split()[0] for line in text.decode().splitlines()))
 
 
 def _wrong_path(choice: str | Path, fault: str) -> str:

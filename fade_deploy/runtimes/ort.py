@@ -53,7 +53,7 @@ def session_from_onnx(
         MissingDependency: onnxruntime is not installed, it and onnxruntime-gpu overwrite each other, or the provider
             is missing or can't be loaded.
         InputError: The file is missing, empty, not ONNX, truncated, or beyond this onnxruntime; a node runs on the CPU
-            that should not; the provider is unknown; or the library is missing or none.
+            that should not; the provider is unknown; or the library is missing or can't be loaded.
     """
     provider = chosen(provider)
     if all(_is_installed(package) for package in _PACKAGES):
@@ -76,7 +76,7 @@ def session_from_onnx(
                 str(path), options, providers=execution_providers(provider), enable_fallback=0
             )
         except Exception as error:  # onnxruntime's own exceptions have no common parent below Exception
-            raise _failure(ort, path, provider, error) from error
+            raise _failure(ort, path, provider, native, error) from error
     session.disable_fallback()  # and this the same while it runs
     check_loaded(ort, provider, session.get_providers())
     if provider is not Provider.CPU:
@@ -152,19 +152,33 @@ def _library(choice: Path | str, provider: Provider) -> Path | None:
     return library_for(choice, own)
 
 
-def _failure(ort: ModuleType, path: Path, provider: Provider, error: Exception) -> FadeDeployError:
-    """What to say of a file that can't be loaded: it is the provider's fault where the CPU takes it."""
-    message = str(error)
+def _failure(ort: ModuleType, path: Path, provider: Provider, native: Path | None, error: Exception) -> FadeDeployError:
+    """What to say of a file that can't be loaded: it is the library's fault where it loads without, or the provider's
+    where the CPU takes it.
+    """
+    reason = _reason(" ".join(str(error).split()))
+    if native is not None and _refusal(ort, path, provider) is None:
+        return InputError(
+            f"{path} can't be loaded with the operators of {native} ({reason}), expected float32 or float16 and the "
+            "provider that the library is for: run it in standard operators with --library none"
+        )
     if provider is not Provider.CPU:
-        options = ort.SessionOptions()
-        options.log_severity_level = _QUIET
-        try:
-            ort.InferenceSession(str(path), options, providers=execution_providers(Provider.CPU))
-        except Exception as error:
-            message = str(error)
-        else:
-            return MissingDependency(not_loaded(ort, provider, _reason(" ".join(message.split()))))
-    return InputError(_explain(path, message, version=ort.__version__))
+        on_cpu = _refusal(ort, path, Provider.CPU)
+        if on_cpu is None:
+            return MissingDependency(not_loaded(ort, provider, reason))
+        error = on_cpu
+    return InputError(_explain(path, str(error), version=ort.__version__))
+
+
+def _refusal(ort: ModuleType, path: Path, provider: Provider) -> Exception | None:
+    """What onnxruntime raises when it loads the file without a library; None where it loads it."""
+    options = ort.SessionOptions()
+    options.log_severity_level = _QUIET
+    try:
+        ort.InferenceSession(str(path), options, providers=execution_providers(provider), enable_fallback=0)
+    except Exception as error:  # as above
+        return error
+    return None
 
 
 def _explain(path: Path, message: str, *, version: str) -> str:

@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import io
 import logging
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -151,6 +152,8 @@ def prepared(ort: ModuleType, provider: Provider, options: Any) -> Iterator[None
             "pip install -U onnxruntime-gpu"
         )
     options.add_session_config_entry(_RECORD_PLACEMENT, "1")
+    if provider is Provider.TENSORRT:  # as use_tf32 above; its engines have no such option, and this is read once
+        os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
     said = io.StringIO()
     with contextlib.redirect_stdout(said):  # it prints; what is missing for good is told below
         ort.preload_dlls()

@@ -101,7 +101,9 @@ def test_export_prints_whole_tables_and_one_last_line(tiny_checkpoint: Path, tmp
     )
     assert finished.code == 0
     lines = finished.out.splitlines()
-    assert re.fullmatch(rf"PASSED  tiny\.onnx  \d\.\d MB, opset 18, fade 1, sha256 [0-9a-f]{{12}}  {SECONDS}", lines[-1])
+    assert re.fullmatch(
+        rf"PASSED  tiny\.onnx  \d\.\d MB, opset 18, fade 1, sha256 [0-9a-f]{{12}}  {SECONDS}", lines[-1]
+    )
     assert [line for line in lines if line.startswith(("PASSED", "FAILED"))] == lines[-1:]
     row = next(line for line in lines if "1x32x32" in line)
     assert re.search(r"standard operators.*\d\.\de-0\d.*64 of 64.*agrees", row)

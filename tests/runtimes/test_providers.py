@@ -6,6 +6,7 @@ There is no GPU here, so onnxruntime-gpu is played by a stand-in. What it says w
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -34,7 +35,8 @@ from tests.runtimes.test_ort import model_bytes, saved
 
 GPU = (Provider.CUDA, Provider.TENSORRT)
 CUDA_NAME, CPU_NAME, TENSORRT_NAME = "CUDAExecutionProvider", "CPUExecutionProvider", "TensorrtExecutionProvider"
-# Where onnxruntime-gpu 1.31.1 put the operators of the two shipped models, fused, run from their bodies.
+# Where onnxruntime-gpu 1.31.1, loading on stand-ins for the CUDA libraries (no GPU was there, and nothing was run), put
+# the operators of the two shipped models, fused, in their bodies.
 RECORDED = {
     CPU_NAME: "Add Concat Div Gather Min Mul Pad Reshape Squeeze Sub",
     CUDA_NAME: (
@@ -214,6 +216,17 @@ def test_a_gpu_gets_its_libraries_loaded_in_silence(
     assert options.entries == {"session.record_ep_graph_assignment_info": "1"}
     assert capfd.readouterr() == ("", "")
     assert "libcublas.so.13" in caplog.text
+
+
+@pytest.mark.parametrize("stated", [None, "1"])
+def test_float32_stays_float32_in_tensorrt_unless_a_user_says_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stated: str | None
+) -> None:
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0" if stated is None else stated)
+    if stated is None:
+        monkeypatch.delenv("NVIDIA_TF32_OVERRIDE")
+    with prepared(Runtime(tmp_path, Session([], [])), Provider.TENSORRT, Options()):
+        assert os.environ["NVIDIA_TF32_OVERRIDE"] == (stated or "0")
 
 
 def test_float32_stays_float32_on_a_gpu() -> None:

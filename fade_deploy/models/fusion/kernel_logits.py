@@ -6,7 +6,7 @@ projected from; the decoder's half takes compressed channels that travelled with
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeGuard
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from fade_deploy.models.fusion.affine import Affine, convolution
 from fade_deploy.ops.fade import FADE, FADELite, SemiShiftUp
 
-__all__ = ["SemiShift", "composing_pays", "decoder_logits", "encoder_logits", "is_gated", "is_semi_shift"]
+__all__ = ["SemiShift", "are_alike", "composing_pays", "decoder_logits", "encoder_logits", "is_gated", "is_semi_shift"]
 
 
 SemiShift = FADE | SemiShiftUp  # FADELite is a FADE
@@ -101,6 +101,12 @@ def encoder_logits(upsamplers: Sequence[SemiShift], projection: Affine | None) -
         return _ComposedLogits(weight, torch.cat([_bias(content) for content in contents]), border[:, None])
     parts = [_SeparateLogits(compressor, content) for compressor, content in zip(compressors, contents, strict=True)]
     return parts[0] if len(parts) == 1 else _Concatenated(parts)
+
+
+def are_alike(upsamplers: Iterable[nn.Module]) -> bool:
+    """Whether all are semi-shift upsamplers of one kernel size, and all have a gate or none has."""
+    kinds = {(module.kernel_size, is_gated(module)) if is_semi_shift(module) else None for module in upsamplers}
+    return len(kinds) == 1 and None not in kinds
 
 
 def composing_pays(upsampler: SemiShift) -> bool:

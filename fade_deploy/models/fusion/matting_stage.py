@@ -7,8 +7,6 @@ convolution, and the low-resolution logits, the blend and the skip's sum inside 
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +14,7 @@ from fade_deploy.models.a2u_matting import A2UMatting, DecoderLayer
 from fade_deploy.models.fusion.affine import Affine, convolution, stacked
 from fade_deploy.models.fusion.kernel_logits import composing_pays, decoder_logits, encoder_logits, is_gated
 from fade_deploy.models.fusion.replaced import replacing
+from fade_deploy.models.shared_weights import sharing_weights
 from fade_deploy.ops.fade import FADE
 from fade_deploy.ops.reassembly import SCALE, upsample_add
 
@@ -79,7 +78,7 @@ class _FusedStage(nn.Module):
 
 def fused_stages(model: A2UMatting) -> A2UMatting:
     """A copy whose decoder stages with FADE or FADE-Lite are fused; any other stage stays."""
-    copied = copy.deepcopy(model)
+    copied = sharing_weights(model)
     dtype = next(model.parameters()).dtype
     for name, stage in list(copied.named_children()):
         if isinstance(stage, DecoderLayer) and is_gated(stage.up):

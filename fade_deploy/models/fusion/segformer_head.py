@@ -78,6 +78,7 @@ class ProjectedBilinearHead(nn.Module):
             for i in (4, 3, 2)
         )
         self.classes = replacing(folded.classes.as_convolution(), _CLASSES)
+        replacing(self, _FUSE)
 
     def forward(self, features: list[Tensor]) -> Tensor:
         fused = self.base(features[0])
@@ -191,6 +192,7 @@ class PushedHead(nn.Module):
             for start, encoders in CHAINS
         )
         self.classes = replacing(folded.classes.as_convolution(), _CLASSES)
+        replacing(self, _FUSE)
 
     def forward(self, features: list[Tensor]) -> Tensor:
         fused = self.base(features[0])
@@ -228,7 +230,8 @@ class LastStageHead(PushedHead):
             self.encoder_weight = nn.Parameter(_gated_product(folded), requires_grad=False)
             self.encoder_bias = self.base.bias
             del self.base
-            replacing(self, _projection(1), *names, _FUSE, _CLASSES)
+        inside = (_projection(1), _CLASSES) if self.gated else ()  # the operator has these, too
+        replacing(self, *names, _FUSE, *inside)
 
     def _chains(self) -> list[_Chain]:
         return [cast(_Chain, chain) for chain in self.chains]

@@ -12,7 +12,6 @@ The same function as :mod:`fade_deploy.models.mix_transformer` and the same weig
 
 from __future__ import annotations
 
-import copy
 from math import sqrt
 
 import torch
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from fade_deploy.models import mix_transformer
 from fade_deploy.models.mix_transformer import MixTransformer
+from fade_deploy.models.shared_weights import sharing_weights
 
 __all__ = ["in_pixel_order"]
 
@@ -68,7 +68,7 @@ _SPELLINGS: dict[type[nn.Module], type[nn.Module]] = {
 
 def in_pixel_order(backbone: MixTransformer) -> MixTransformer:
     """A copy of the backbone in this spelling: equal in every value but for the rounding of GELU and linear layers."""
-    copied = copy.deepcopy(backbone)
+    copied = sharing_weights(backbone)
     for module in copied.modules():
         if type(module) in _SPELLINGS:
             module.__class__ = _SPELLINGS[type(module)]

@@ -72,14 +72,30 @@ def test_an_upsampler_without_an_exact_form_stays(upsampler):
     assert type(exported.decode_head) is type(model.decode_head)
 
 
-@pytest.mark.parametrize("model", [segformer("mit_b0", "fade", classes=3), matting("fade")], ids=["SegFormer", "A2U"])
-def test_what_a_fused_module_replaces_is_in_the_users_model(model):
-    exported, _ = rewritten(model)
+def test_upsamplers_of_several_kinds_in_one_head_stay():
+    model = segformer("mit_b0", "fade", classes=3)
+    model.decode_head.upsamplers[4] = segformer("mit_b0", "semishift", classes=3).decode_head.upsamplers[4]
+    exported, _ = rewritten(model, height=64, width=64)
+    assert type(exported.decode_head) is type(model.decode_head)
+
+
+def test_unchanged_weights_are_shared():
+    model = segformer("mit_b0", "fade", classes=3)
+    exported, _ = rewritten(model, height=64, width=64)
+    assert exported.backbone.block1[0].attn.q.weight is model.backbone.block1[0].attn.q.weight
+
+
+@pytest.mark.parametrize("upsampler", ["fade", "fade_lite", "semishift", "bilinear", "matting"])
+def test_what_a_fused_module_replaces_is_in_the_users_model(upsampler):
+    model = matting("fade") if upsampler == "matting" else segformer("mit_b0", upsampler, classes=3)
+    exported, _ = rewritten(model, height=64, width=64)
     modules = dict(model.named_modules())
     replaced = replaced_modules(exported)
     new = {name for name, module in exported.named_modules() if list(module.parameters(recurse=False))} - set(modules)
     assert new
     assert new <= set(replaced)  # nothing new without a note
+    if upsampler != "matting":
+        assert "decode_head.linear_fuse" in replaced["decode_head"]  # what the head computes outside its layers, too
     assert {name for names in replaced.values() for name in names} <= set(modules)
     gone = set(modules) - set(dict(exported.named_modules()))
     covered = {name for names in replaced.values() for name in names}

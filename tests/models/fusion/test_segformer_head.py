@@ -65,8 +65,8 @@ def test_another_kernel_size_is_exact():
 
 
 @torch.no_grad()
-def test_neither_the_projected_features_nor_their_concatenation_exists():
-    """What the fused head computes at full size has the width of the classes, and nothing before the last operator."""
+def test_no_module_of_the_fused_head_is_wide_at_full_size():
+    """Only the kernel logits are: three times 25. The features of E channels are inside the last operator."""
     model = segformer("mit_b0", "fade", classes=7)
     given = [feature.float() for feature in features(model.config.backbone.widths, 1, 1)]
     fused = LastStageHead(model.decode_head).float()
@@ -81,4 +81,4 @@ def test_neither_the_projected_features_nor_their_concatenation_exists():
         )
     fused(given)
     assert wide
-    assert max(wide) <= 75  # three times 25 kernel logits
+    assert max(wide) == 75
