@@ -20,7 +20,7 @@ def kernel_program() -> Path | None:
 
 
 def native_kernels() -> dict[str, Any]:
-    """The machine's ``peaks`` and the ``kernels``' times, as ``fade_kernel_bench`` finds them; or ``left_out``, why not."""
+    """The machine's ``peaks`` and the ``kernels``' times, as ``fade_kernel_bench`` finds them; or why not."""
     program = kernel_program()
     if program is None:
         return {"left_out": f"{_PROGRAM} is not built: make native-test"}

@@ -1,7 +1,7 @@
 """The operators of domain ``fade``, version 1, and the exported file: their one definition.
 
-Every front-end of an operator (PyTorch op, ONNX function body, native kernel) follows this table and a test holds it to that.
-An input is never optional (a function body would need ``If``), and one name means one body: runtimes ignore
+Every front-end of an operator (PyTorch op, ONNX function body, native kernel) follows this table, and a test holds it
+to that. An input is never optional (a function body would need ``If``), and one name means one body: runtimes ignore
 function overloads, so every attribute combination other than the tuned one (K = 5, scale 2, one group or term)
 carries its attributes in its name.
 """

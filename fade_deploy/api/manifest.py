@@ -104,8 +104,8 @@ def manifest_document(
 ) -> dict[str, Any]:
     """What stands beside the artefact, free of times and folders.
 
-    Equal exports give equal files; their manifests are equal, too, where the same was measured: with the same library of
-    native operators, or without one.
+    Equal exports give equal files; their manifests are equal, too, where the same was measured: with the same library
+    of native operators, or without one.
     """
     worst_found = worst(agreements)
     return {

@@ -41,8 +41,8 @@ def rewritten(model: Model, *, fuse: bool = True, height: int = 512, width: int 
     bilinear, in matting others than FADE and FADE-Lite.
 
     Args:
-        model: A SegFormer or A2UMatting in evaluation; it is left as it is. The result shares its unchanged weights, and
-            is the model itself where nothing is rewritten.
+        model: A SegFormer or A2UMatting in evaluation; it is left as it is. The result shares its unchanged weights,
+            and is the model itself where nothing is rewritten.
         fuse: False makes only those rewrites without which the model can't be exported (InPlaceABN).
         height: Of the image for which multiply-accumulates are counted.
         width: Likewise.
