@@ -26,9 +26,10 @@ from fade_deploy.api.verified_file import ExportResult
 from fade_deploy.checkpoints.checkpoint import read_checkpoint
 from fade_deploy.checkpoints.recognise import model_from_checkpoint
 from fade_deploy.contract import LOWEST_ONNXRUNTIME, METADATA_KEY, Head
-from fade_deploy.errors import CheckpointError, ExportError, FadeDeployError, OutputError, RecipeError
+from fade_deploy.errors import CheckpointError, ExportError, FadeDeployError, InputError, OutputError, RecipeError
 from fade_deploy.models.segformer import SegFormer
 from fade_deploy.recipe import Shape, load_recipe
+from fade_deploy.runtimes import native_libraries
 from fade_deploy.runtimes.native_libraries import NativeLibrary
 from fade_deploy.tolerances import tolerance
 from tests.command_line import contents
@@ -353,6 +354,48 @@ def test_a_file_that_disagrees_never_gets_the_asked_name(
     assert measured["mean_error"] == pytest.approx(0.01 / 4, abs=1e-5)  # one class of four
     # What it takes to see the same again: the name that was asked for.
     assert " -o tiny.onnx " in manifest["reproduce"]
+
+
+def test_native_operators_that_disagree_are_told_apart(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library whose results are off by 0.01, stood for by the file with another bias."""
+    real = verified_file.session_from_onnx
+    library = tmp_path / "libfade_other.so"
+    library.write_bytes(b"any")
+
+    def with_another_bias(path: Path, *, library: Path | str) -> onnxruntime.InferenceSession:
+        if library == "none":
+            return real(path, library="none")
+        model = onnx.load(path)
+        bias = next(tensor for tensor in model.graph.initializer if tensor.name.endswith("classes.bias"))
+        bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32(0.01), bias.name))
+        onnx.save(model, tmp_path / "other.onnx")
+        return real(tmp_path / "other.onnx", library="none")
+
+    monkeypatch.setattr(verified_file, "session_from_onnx", with_another_bias)
+    result = export(tiny_checkpoint, tmp_path / "tiny.onnx", dataclasses.replace(QUICK, library=str(library)))
+    assert not result.passed
+    assert result.path == tmp_path / "tiny.unverified.onnx"
+    assert {a.candidate: a.passed for a in result.agreements} == {"standard operators": True, "native operators": False}
+    assert result.notes[-1] == f"only {library} disagrees: --library none exports for standard operators"
+    assert result.document["agreement"]["native_library"] == hashlib.sha256(b"any").hexdigest()
+
+
+def test_a_library_that_can_not_be_loaded_is_told_and_can_be_left_out(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native_libraries, "_FOLDER", tmp_path / "_native")
+    (tmp_path / "_native").mkdir()
+    (tmp_path / "_native" / "libfade_onnxruntime.so").write_bytes(b"not a library")
+    target = tmp_path / "tiny.onnx"
+    with pytest.raises(InputError, match=r"libfade_onnxruntime\.so can't be loaded by onnxruntime .*--library none"):
+        export(tiny_checkpoint, target, QUICK)
+    assert set(contents(tmp_path)) == {"_native", "_native/libfade_onnxruntime.so"}
+    result = export(tiny_checkpoint, target, dataclasses.replace(QUICK, library="none"))
+    assert result.passed
+    assert {agreement.candidate for agreement in result.agreements} == {"standard operators"}
+    assert result.document["agreement"]["native_library"] is None
 
 
 @pytest.mark.parametrize("head", [Head.LOGITS, Head.PROBS])
