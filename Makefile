@@ -34,9 +34,9 @@ demo: $(VENV)/.runtime
 test: $(VENV)/.tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
-## make test-full: the slow tests: released sizes, several ONNX Runtime versions
+## make test-full: the slow tests: released sizes, several ONNX Runtime versions, wheels; tells what it measured
 test-full: $(VENV)/.tests
-	$(BIN)/python -m pytest -m slow -s
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n 2 --dist loadfile -rP
 
 lint: $(VENV)/.tools
 	$(BIN)/ruff check .
@@ -53,7 +53,7 @@ native:
 	  echo "$(CMAKE) is missing: sudo apt-get install cmake g++, or pip install cmake ninja" >&2; exit 2; }
 	$(CMAKE) --preset release
 	$(CMAKE) --build --preset release -j 4
-	@rm -f $(NATIVE)/built_from
+	@rm -f $(NATIVE)/built_from $(NATIVE)/libfade_*.so
 	$(CMAKE) --install build/release --prefix $(NATIVE) --component fade --strip
 
 ## make native-test: their C++ tests
@@ -75,7 +75,7 @@ native-asan: $(VENV)/.tests
 	  $(BIN)/python -m pytest -m "not slow" tests/plugins --ignore tests/plugins/test_memory.py
 
 ## make bench: every figure of docs/BENCHMARKS.md, on an idle machine (half an hour; exported files are kept in out/bench)
-bench: $(VENV)/.tests
+bench: $(VENV)/.tests native
 	$(CMAKE) --preset test
 	$(CMAKE) --build --preset test -j 4
 	$(BIN)/python -m benchmarks --write docs/BENCHMARKS.md
@@ -92,7 +92,9 @@ $(BIN)/python:
 	@echo "making $(VENV) and installing into it (with PyTorch: minutes)"
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.runtime: $(BIN)/python pyproject.toml constraints.txt
+# Also where a source of the native operators has changed (SOURCES of hatch_build.py): they are built again.
+$(VENV)/.runtime: $(BIN)/python pyproject.toml constraints.txt hatch_build.py CMakeLists.txt \
+  $(wildcard cmake/* plugins/*.txt plugins/onnxruntime/* plugins/reassemble/*)
 	@$(PIP) -e '.[export,ort-cpu]'
 	@touch $@
 

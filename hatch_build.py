@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,14 @@ LIBRARY = "libfade_onnxruntime.so"
 LIBRARIES = "libfade_*.so"
 PLACE = "fade_deploy/_native"
 LOWEST_CMAKE = (3, 25)
+# What the sources ask of a compiler: C++17 with its library, and vectors that convert lane by lane.
+PROBE = """
+#include <optional>
+typedef float Vector __attribute__((vector_size(16)));
+typedef int Integers __attribute__((vector_size(16)));
+template <typename T> std::optional<T> whole(Vector v) { if constexpr (true) return __builtin_convertvector(v, T); }
+template std::optional<Integers> whole(Vector);
+"""
 # What the library is built from.
 SOURCES = ("CMakeLists.txt", "cmake", "plugins/CMakeLists.txt", "plugins/onnxruntime", "plugins/reassemble")
 
@@ -47,6 +56,7 @@ class NativeBuildHook(BuildHookInterface):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Build, and hand the library to the wheel or to the checkout."""
         if switch("FADE_NATIVE") is False:
+            self._leave_out(version)
             return
         reason = obstacle() or (None if cmake() else "CMake is not installed: pip install cmake ninja")
         if reason is not None:
@@ -55,6 +65,7 @@ class NativeBuildHook(BuildHookInterface):
             self.app.display_warning(
                 f"native operators: not built, {reason}; everything runs in standard operators instead, slower"
             )
+            self._leave_out(version)
             return
         if version == "editable":
             update(Path(self.root))
@@ -64,6 +75,11 @@ class NativeBuildHook(BuildHookInterface):
         build_data["pure_python"] = False
         # No Python interface is used, so any Python 3 loads it. The C library it needs is this machine's.
         build_data["tag"] = "py3-none-" + re.sub(r"[-.]", "_", sysconfig.get_platform())
+
+    def _leave_out(self, version: str) -> None:
+        """What an earlier installation has left in a checkout would be loaded, whatever its sources were."""
+        if version == "editable":
+            shutil.rmtree(Path(self.root) / PLACE, ignore_errors=True)
 
     def _built(self) -> list[Path]:
         # pip has hatchling build the whole wheel for its metadata, and again for itself: between the two the library
@@ -95,6 +111,11 @@ def obstacle() -> str | None:
         return (
             "no C++ compiler was found (Debian, Ubuntu: apt-get install g++; macOS: xcode-select --install; or set CXX)"
         )
+    if complaint := complaint_of_compiler():
+        return (
+            f"{compiler()} does not compile what they need ({complaint}); expected g++ 9 or newer or a recent "
+            "clang++, with a C++17 library (Debian, Ubuntu: apt-get install g++; or set CXX to another one)"
+        )
     return None
 
 
@@ -103,6 +124,17 @@ def compiler() -> str | None:
     if named := os.environ.get("CXX"):
         return shutil.which(named.split()[0])
     return next((found for name in ("c++", "g++", "clang++") if (found := shutil.which(name))), None)
+
+
+def complaint_of_compiler() -> str:
+    """Its first error about ``PROBE``; nothing where it compiles."""
+    named = shlex.split(os.environ.get("CXX", ""))[1:]
+    command = [str(compiler()), *named, "-std=c++17", "-fsyntax-only", "-x", "c++", "-"]
+    finished = subprocess.run(command, input=PROBE, capture_output=True, text=True, check=False)
+    if finished.returncode == 0:
+        return ""
+    told = finished.stderr.strip().splitlines()
+    return next((line for line in told if "error" in line), told[0] if told else f"exit code {finished.returncode}")
 
 
 def system_cmake() -> str | None:
@@ -166,9 +198,13 @@ def update(root: Path) -> None:
         return
     place.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="fade_native_") as folder:
-        for library in build(root, Path(folder)):
+        built = build(root, Path(folder))
+        for library in built:
             # Under its name only when whole, and never written into while a process runs it.
             Path(shutil.copy(library, place / f"{library.name}.new")).replace(place / library.name)
+    for library in place.glob(LIBRARIES):
+        if library.name not in {made.name for made in built}:
+            library.unlink()
     stamp.write_text(digest)
 
 

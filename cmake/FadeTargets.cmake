@@ -19,16 +19,18 @@ function(fade_library target)
   target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:fade_warnings> PUBLIC $<BUILD_INTERFACE:fade_sanitize>)
   set_target_properties(${target} PROPERTIES
     POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON CXX_EXTENSIONS OFF)
+  target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-ffunction-sections -fdata-sections>)
 endfunction()
 
 # fade_module(target MAP): a library that a runtime loads. Exports only what the map names; brings libstdc++ and libgcc
-# along, because a host's may be older than the compiler's; and stays loaded, because sessions keep pointers into it.
+# along, because a host's may be older than the compiler's; leaves out what nothing uses of them, which may need a newer
+# C library than the rest does; and stays loaded, because sessions keep pointers into it.
 function(fade_module target map)
   fade_library(${target})
   set_target_properties(${target} PROPERTIES LINK_DEPENDS ${map})
   if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
     target_link_options(${target} PRIVATE
-      -Wl,--version-script=${map} -Wl,--exclude-libs,ALL -Wl,-z,nodelete)
+      -Wl,--version-script=${map} -Wl,--exclude-libs,ALL -Wl,--gc-sections -Wl,-z,nodelete)
     if(NOT FADE_SANITIZE)  # the sanitizers' runtime, and the C++ library that it watches, come from the program
       target_link_options(${target} PRIVATE -Wl,--no-undefined -static-libstdc++ -static-libgcc)
     endif()

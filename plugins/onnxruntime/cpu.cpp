@@ -1,7 +1,13 @@
 // libfade_onnxruntime: the operators on ONNX Runtime's CPU provider.
+#include <memory>
 #include <new>
 #include <string>
 #include <thread>
+
+#if defined(__linux__)
+#include <sched.h>
+#include <unistd.h>
+#endif
 
 #include "custom_op.h"
 #include "fade_cpu.h"
@@ -13,18 +19,16 @@ namespace {
 // Scratch memory of one run, from ONNX Runtime's arena.
 class Scratch {
  public:
-  Scratch(Call const& call, size_t bytes) : api_(call.api) {
+  Scratch(Call const& call, size_t bytes) : allocator_(nullptr, call.api.ReleaseAllocator) {
     if (bytes == 0) return;
-    check(api_, api_.KernelContext_GetAllocator(call.context, call.memory, &allocator_));
-    memory_ = allocator_->Alloc(allocator_, bytes);
-    if (memory_ != nullptr) return;
-    api_.ReleaseAllocator(allocator_);
-    throw std::bad_alloc();
+    ort::Allocator* raw = nullptr;
+    check(call.api, call.api.KernelContext_GetAllocator(call.context, call.memory, &raw));
+    allocator_.reset(raw);
+    memory_ = raw->Alloc(raw, bytes);  // the arena throws where memory ends, others give null
+    if (memory_ == nullptr) throw std::bad_alloc();
   }
   ~Scratch() {
-    if (allocator_ == nullptr) return;
-    allocator_->Free(allocator_, memory_);
-    api_.ReleaseAllocator(allocator_);
+    if (memory_ != nullptr) allocator_->Free(allocator_.get(), memory_);
   }
   Scratch(Scratch const&) = delete;
   Scratch& operator=(Scratch const&) = delete;
@@ -32,15 +36,25 @@ class Scratch {
   void* data() const { return memory_; }
 
  private:
-  ort::Api const& api_;
-  ort::Allocator* allocator_ = nullptr;
+  std::unique_ptr<ort::Allocator, void (*)(ort::Allocator*)> allocator_;
   void* memory_ = nullptr;
 };
 
-// ONNX Runtime does not tell how many threads it has. More than the processors that this process may
-// use would not help; scratch memory for those it lacks is reserved and never touched.
+// The processors that this process may run on: where Linux says so, those that its main thread is
+// bound to (ONNX Runtime binds threads of its own to one each), else all of the machine. A
+// container's quota of processor time is not seen.
+int32_t processors() {
+#if defined(__linux__)
+  cpu_set_t bound;
+  if (sched_getaffinity(getpid(), sizeof(bound), &bound) == 0) return CPU_COUNT(&bound);
+#endif
+  return static_cast<int32_t>(std::thread::hardware_concurrency());
+}
+
+// ONNX Runtime does not tell how many threads it has. More than there are processors would not
+// help; scratch memory for those it lacks is reserved and never touched.
 int32_t mostThreads() {
-  static auto const threads = static_cast<int32_t>(std::thread::hardware_concurrency());
+  static int32_t const threads = processors();
   return threads;
 }
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <optional>
 
 namespace fade {
 namespace {
@@ -51,6 +52,34 @@ struct Kernel {
   std::unique_ptr<OrtMemoryInfo, void (*)(OrtMemoryInfo*)> memory;
 };
 
+// In quotation marks, on one line whatever it holds: bytes that don't print are written \xNN.
+std::string quoted(std::string_view text) {
+  std::string printed = "'";
+  for (char const letter : text) {
+    auto const byte = static_cast<unsigned char>(letter);
+    constexpr char kDigits[] = "0123456789abcdef";
+    if (byte >= ' ' && byte <= '~' && byte != '\\' && byte != '\'') {
+      printed += letter;
+    } else {
+      printed += {'\\', 'x', kDigits[byte >> 4], kDigits[byte & 15]};
+    }
+  }
+  return printed + "'";
+}
+
+// plugin_version, as it can be printed: TensorRT's attribute, and the only place where a file says
+// which version of the operator it means.
+std::optional<std::string> versionStated(ort::Api const& api, OrtKernelInfo const* info) {
+  char version[16] = {};
+  size_t bytes = sizeof(version);  // then those of the attribute with its end, even if it is longer
+  OrtStatus* const status =
+      api.KernelInfoGetAttribute_string(info, "plugin_version", version, &bytes);
+  api.ReleaseStatus(status);
+  if (status == nullptr) return quoted({version, bytes - 1});
+  if (bytes > sizeof(version)) return "a text of " + std::to_string(bytes - 1) + " bytes";
+  return std::nullopt;
+}
+
 void checkAttributes(Operator const& op, OrtKernelInfo const* info) {
   for (std::string_view const name : op.type.attributeNames) {
     std::string const key(name);
@@ -64,18 +93,11 @@ void checkAttributes(Operator const& op, OrtKernelInfo const* info) {
                       ", expected " + std::to_string(expected) +
                       ", which the name of the node means");
   }
-  // TensorRT's attribute, and the only place where a file says which version of the operator it
-  // means.
-  char version[16] = {};
-  size_t bytes = sizeof(version);
-  OrtStatus* const status =
-      op.api->KernelInfoGetAttribute_string(info, "plugin_version", version, &bytes);
-  bool const isStated = status == nullptr || bytes > sizeof(version);
-  op.api->ReleaseStatus(status);
-  if (isStated && version != std::to_string(kVersion)) {
-    throw InvalidNode(op.type.name + ": attribute plugin_version is '" + version + "', expected '" +
-                      std::to_string(kVersion) +
-                      "': this library is of another version than the file");
+  std::optional<std::string> const version = versionStated(*op.api, info);
+  if (version && *version != quoted(std::to_string(kVersion))) {
+    throw InvalidNode(op.type.name + ": attribute plugin_version is " + *version + ", expected " +
+                      quoted(std::to_string(kVersion)) +
+                      ": this library is of another version than the file");
   }
 }
 

@@ -2,6 +2,7 @@
 #include "fade_cpu.h"
 
 #include <atomic>
+#include <cassert>
 
 #include "kernels.h"
 
@@ -69,11 +70,13 @@ size_t scratchBytes(HeadArguments const& arguments, Parallel const& parallel) no
 }
 
 void run(UpsampleArguments const& arguments, void* scratch, Parallel const& parallel) noexcept {
+  assert(arguments.type != DataType::kBfloat16);
   if (empty(arguments)) return;
   kernelsFor(arguments.width).upsample(arguments, scratch, threadsOf(parallel), parallel);
 }
 
 void run(HeadArguments const& arguments, void* scratch, Parallel const& parallel) noexcept {
+  assert(arguments.type != DataType::kBfloat16);
   if (empty(arguments)) return;
   kernelsFor(kAnyWidth).head(arguments, scratch, threadsOf(parallel), parallel);
 }

@@ -10,7 +10,7 @@
 
 namespace fade {
 
-enum class DataType : int32_t { kFloat32, kFloat16 };
+enum class DataType : int32_t { kFloat32, kFloat16, kBfloat16 /* CUDA only: fade_cuda.h */ };
 
 // What the reassembly of term t is multiplied by, from `weight`.
 enum class DecoderWeight : int32_t { kOne, kGiven, kOneMinusSigmoid };
@@ -86,7 +86,8 @@ struct Parallel {
 
 // Bytes of scratch that run() needs for these sizes (pointers other than null are not read) and threads; element
 // alignment suffices. Grows with the threads, not with the image: of an upsampler at most about 0.6 MB a thread (K = 5,
-// s = 2, one term), of the head the packed weights and about 4 * E * 384 bytes and half a megabyte a thread.
+// s = 2, one term), of the head its weights in float32 and at most about 1.5 MB a thread
+// (K = 5, s = 2, C = 64).
 size_t scratchBytes(UpsampleArguments const& arguments, Parallel const& parallel) noexcept;
 size_t scratchBytes(HeadArguments const& arguments, Parallel const& parallel) noexcept;
 

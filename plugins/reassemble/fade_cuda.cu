@@ -88,7 +88,7 @@ cudaError_t launch(UpsampleArguments const& arguments, cudaStream_t stream) noex
   }
   if (arguments.type == DataType::kFloat32) return launchFor<float>(arguments, stream);
   if (arguments.type == DataType::kFloat16) return launchFor<__half>(arguments, stream);
-  if (arguments.type == kBfloat16) return launchFor<__nv_bfloat16>(arguments, stream);
+  if (arguments.type == DataType::kBfloat16) return launchFor<__nv_bfloat16>(arguments, stream);
   return cudaErrorInvalidValue;
 }
 

@@ -12,9 +12,6 @@
 
 namespace fade {
 
-// Beside the storage types of the CPU kernels.
-inline constexpr DataType kBfloat16{2};
-
 // Enqueues the computation of `output` on `stream`. Pointers need the alignment of their element;
 // `output` may be the same memory as `encoder`, and overlaps no other input. Nothing is done for an
 // empty output.

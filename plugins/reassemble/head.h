@@ -76,14 +76,14 @@ FADE_INLINE void storeHidden(Vector (&sums)[kBlockPixels], float* to) {
 // Chunk by chunk, and in a chunk step by step over all blocks: what a step uses again and again (the weights of the
 // chunk, or one decoder feature) then stays in the first-level cache.
 template <typename T, int kSize, int kScale>
-static void computeHidden(HeadArguments const& a, HeadPlan const& plan, Tile const& tile, HeadScratch const& scratch) {
-  constexpr int64_t kPanelBlocks = kPanelPixels / kBlockPixels, kTaps = kSize * kSize;
+static void computeHidden(HeadArguments const& a, HeadPlan const& plan, HeadTile const& tile,
+                          HeadScratch const& scratch) {
+  constexpr int64_t kTaps = kSize * kSize;
   int64_t const panelFloats = plan.chunks * kLanes * kPanelPixels;
   int64_t const sourceRow = plan.sourceColumns * kLanes;
-  int64_t const blocks = tile.rows * (kScale / kHeadRows<kScale>)*plan.rowBlocks;
   for (int64_t chunk = 0; chunk < plan.chunks; ++chunk) {
     float const* const weights = scratch.encoderWeights + chunk * (a.encoderChannels + 1) * 4 * kLanes;
-    for (int64_t b = 0; b < blocks; ++b) {
+    for (int64_t b = 0; b < tile.blocks; ++b) {
       Vector sums[kBlockPixels];
       mixEncoder<kScale>(weights, scratch.pixels + b * a.encoderChannels * kBlockPixels,
                          scratch.gates + b * 3 * kHeadColumns<kScale>, a.encoderChannels, sums);
@@ -93,10 +93,10 @@ static void computeHidden(HeadArguments const& a, HeadPlan const& plan, Tile con
     for (int64_t t = 0; t < 3; ++t) {
       gatherSource<T, kSize>(a, plan, tile, chunk, t, scratch.source);
       SourceFetch<T> next(a, plan, tile, t < 2 ? chunk : chunk + 1, t < 2 ? t + 1 : 0);
-      int64_t const share = (next.runs() + blocks - 1) / blocks;
-      for (int64_t b = 0; b < blocks; ++b) {
+      int64_t const share = (next.runs() + tile.blocks - 1) / tile.blocks;
+      for (int64_t b = 0; b < tile.blocks; ++b) {
         next.fetch(share);
-        HeadBlock const block = headBlock<kScale>(plan, b);
+        HeadBlock const block = headBlock<kScale>(tile, b);
         float* const from = scratch.sums + b * kBlockPixels * kLanes;
         Vector sums[kBlockPixels];
         FADE_UNROLL for (int i = 0; i < kBlockPixels; ++i) sums[i] = loadAligned(from + i * kLanes);
@@ -111,6 +111,15 @@ static void computeHidden(HeadArguments const& a, HeadPlan const& plan, Tile con
       }
     }
   }
+}
+
+// What the tile's last panel holds beyond its blocks is multiplied with the others and dropped: zeros, because whatever
+// else lay there could be slow (subnormal numbers).
+FADE_INLINE void clearLastPanel(HeadPlan const& plan, HeadTile const& tile, float* hidden) {
+  if (tile.blocks % kPanelBlocks == 0) return;
+  int64_t const panelFloats = plan.chunks * kLanes * kPanelPixels;
+  float* const last = hidden + tile.blocks / kPanelBlocks * panelFloats;
+  for (int64_t i = 0; i < panelFloats; i += kLanes) storeAligned(last + i, Vector{});
 }
 
 // kRows classes of a panel of pixels; weights [E + 1][kRows].
@@ -157,22 +166,20 @@ FADE_INLINE void storeRun(Half* to, float const* from) {
 }
 
 template <typename T, int kScale>
-static void computeClasses(HeadArguments const& a, HeadPlan const& plan, Tile const& tile, HeadScratch const& scratch) {
-  constexpr int64_t kPanelBlocks = kPanelPixels / kBlockPixels;
+static void computeClasses(HeadArguments const& a, HeadPlan const& plan, HeadTile const& tile,
+                           HeadScratch const& scratch) {
   constexpr int kRun = kHeadColumns<kScale> * kScale;
   int64_t const panelFloats = plan.chunks * kLanes * kPanelPixels;
   int64_t const wide = a.width * kScale, plane = wide * a.height * kScale;
-  int64_t const blocks = tile.rows * (kScale / kHeadRows<kScale>)*plan.rowBlocks;
   alignas(kAlignment) float results[kClassRows * kPanelPixels];
-  for (int64_t panel = 0; panel * kPanelBlocks < blocks; ++panel) {
+  for (int64_t panel = 0; panel * kPanelBlocks < tile.blocks; ++panel) {
     for (int64_t m0 = 0; m0 < a.classes; m0 += kClassRows) {
       int64_t const rows = smaller(a.classes - m0, kClassRows);
       classifyRows<kClassRows>(rows, scratch.classWeights + m0 * (a.hiddenChannels + 1),
                                scratch.hidden + panel * panelFloats, a.hiddenChannels, results);
-      for (int64_t b = panel * kPanelBlocks; b < smaller((panel + 1) * kPanelBlocks, blocks); ++b) {
-        HeadBlock const block = headBlock<kScale>(plan, b);
+      for (int64_t b = panel * kPanelBlocks; b < smaller((panel + 1) * kPanelBlocks, tile.blocks); ++b) {
+        HeadBlock const block = headBlock<kScale>(tile, b);
         int64_t const valid = (tile.columns - block.x) * kScale;
-        if (valid <= 0) continue;
         float const* from = results + b % kPanelBlocks * kBlockPixels;
         T* to = static_cast<T*>(a.output) + (tile.image * a.classes + m0) * plane +
                 ((tile.y + block.y) * kScale + block.subRow) * wide + (tile.x + block.x) * kScale;
@@ -239,19 +246,19 @@ static void headPiece(void* context, size_t slot) {
   scratch.source = scratch.gates + plan.gates;
   scratch.tapRow = scratch.source + plan.source;
   scratch.gateRow = scratch.tapRow + plan.tapRow;
-  // Pixels of a panel that lie outside the image are computed with the others and dropped.
-  for (int64_t i = 0; i < plan.hidden; i += kLanes) storeAligned(scratch.hidden + i, Vector{});
   int64_t const tiles = a.batch * plan.tilesDown * plan.tilesAcross;
   while (true) {
     int64_t const index = __atomic_fetch_add(&call.taken, 1, __ATOMIC_RELAXED);
     if (index >= tiles) return;
-    Tile tile;
-    tile.x = index % plan.tilesAcross * plan.columns;
-    tile.y = index / plan.tilesAcross % plan.tilesDown * plan.rows;
-    tile.image = index / plan.tilesAcross / plan.tilesDown;
-    tile.rows = smaller(plan.rows, a.height - tile.y);
-    tile.columns = smaller(plan.columns, a.width - tile.x);
-    gatherPixels<T, kScale>(a, plan, tile, scratch.pixels);
+    Tile place;
+    place.x = index % plan.tilesAcross * plan.columns;
+    place.y = index / plan.tilesAcross % plan.tilesDown * plan.rows;
+    place.image = index / plan.tilesAcross / plan.tilesDown;
+    place.rows = smaller(plan.rows, a.height - place.y);
+    place.columns = smaller(plan.columns, a.width - place.x);
+    HeadTile const tile = headTile<kScale>(place);
+    clearLastPanel(plan, tile, scratch.hidden);
+    gatherPixels<T, kScale>(a, tile, scratch.pixels);
     gatherTaps<T, kSize, kScale>(a, plan, tile, scratch);
     computeHidden<T, kSize, kScale>(a, plan, tile, scratch);
     computeClasses<T, kScale>(a, plan, tile, scratch);

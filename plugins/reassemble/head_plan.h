@@ -19,6 +19,7 @@ constexpr int kHeadColumns = kBlockPixels / (kHeadRows<kScale> * kScale);
 constexpr int kClassRows = kLanes == 16 ? 12 : 6;
 constexpr int kPanelVectors = 2;
 constexpr int kPanelPixels = kPanelVectors * kLanes;
+constexpr int kPanelBlocks = kPanelPixels / kBlockPixels;
 static_assert(kPanelPixels % kBlockPixels == 0, "a panel is a whole number of blocks");
 
 constexpr int64_t kHiddenBytes = 1200 * 1024;  // of a tile, so that it stays in the second-level cache
@@ -27,7 +28,6 @@ constexpr int64_t kTileRows = 8;
 struct HeadPlan {
   int64_t rows, columns;  // of a tile, decoder pixels
   int64_t tilesDown, tilesAcross, slots;
-  int64_t rowBlocks;      // blocks along x
   int64_t blocks;         // of a tile, a whole number of panels
   int64_t chunks;         // of kLanes hidden channels
   int64_t sourceColumns;  // of a tile with its border
@@ -55,8 +55,7 @@ FADE_INLINE HeadPlan planHead(HeadArguments const& a, int64_t threads) {
   }
   plan.tilesDown = (a.height + plan.rows - 1) / plan.rows;
   plan.slots = larger(smaller(threads, a.batch * plan.tilesAcross * plan.tilesDown), 1);
-  plan.rowBlocks = plan.columns / blockColumns;
-  plan.blocks = roundUp(plan.rows * (scale / blockRows) * plan.rowBlocks, kPanelPixels / kBlockPixels);
+  plan.blocks = roundUp(plan.rows * (scale / blockRows) * (plan.columns / blockColumns), kPanelBlocks);
   plan.sourceColumns = roundUp(plan.columns + size - 1, kLanes);
   plan.tapColumns = roundUp(plan.columns, kLanes) * scale;
   plan.encoderWeights = plan.chunks * (a.encoderChannels + 1) * 4 * kLanes;
@@ -68,7 +67,7 @@ FADE_INLINE HeadPlan planHead(HeadArguments const& a, int64_t threads) {
   plan.gates = roundUp(plan.blocks * 3 * blockColumns, kLanes);
   plan.source = (plan.rows + size - 1) * plan.sourceColumns * kLanes;
   plan.tapRow = taps * plan.tapColumns;
-  plan.gateRow = roundUp(plan.columns, kLanes);
+  plan.gateRow = 2 * roundUp(plan.columns, kLanes);
   return plan;
 }
 

@@ -18,20 +18,31 @@ struct HeadScratch {
   float* sums;                  // [block][kBlockPixels][kLanes], of one chunk
   float* source;                // [row][column][kLanes], of one chunk of one decoder feature
   float* tapRow;                // [K*K][tapColumns], of one output row
-  float* gateRow;               // [columns], of one decoder row
+  float* gateRow;               // [2][columns], of one decoder row: g and 1 - g
 };
+
+// A tile in blocks. At the right of the image it has fewer columns than the others, and just the blocks for these.
+struct HeadTile : Tile {
+  int64_t rowBlocks;  // along x
+  int64_t blocks;
+};
+template <int kScale>
+FADE_INLINE HeadTile headTile(Tile const& tile) {
+  int64_t const rowBlocks = (tile.columns + kHeadColumns<kScale> - 1) / kHeadColumns<kScale>;
+  return {tile, rowBlocks, tile.rows * (kScale / kHeadRows<kScale>)*rowBlocks};
+}
 
 // Block `index` of the tile: its decoder row, first decoder column, and first output row of the decoder row.
 struct HeadBlock {
   int64_t y, x, subRow;
 };
 template <int kScale>
-FADE_INLINE HeadBlock headBlock(HeadPlan const& plan, int64_t index) {
+FADE_INLINE HeadBlock headBlock(HeadTile const& tile, int64_t index) {
   constexpr int64_t kPasses = kScale / kHeadRows<kScale>;
   HeadBlock block;
-  block.x = index % plan.rowBlocks * kHeadColumns<kScale>;
-  block.subRow = index / plan.rowBlocks % kPasses * kHeadRows<kScale>;
-  block.y = index / plan.rowBlocks / kPasses;
+  block.x = index % tile.rowBlocks * kHeadColumns<kScale>;
+  block.subRow = index / tile.rowBlocks % kPasses * kHeadRows<kScale>;
+  block.y = index / tile.rowBlocks / kPasses;
   return block;
 }
 
@@ -46,14 +57,12 @@ FADE_INLINE void copyRun(float* to, T const* from, int64_t valid) {
 }
 
 template <typename T, int kScale>
-static void gatherPixels(HeadArguments const& a, HeadPlan const& plan, Tile const& tile, float* pixels) {
+static void gatherPixels(HeadArguments const& a, HeadTile const& tile, float* pixels) {
   constexpr int kRun = kHeadColumns<kScale> * kScale;
   int64_t const wide = a.width * kScale, plane = wide * a.height * kScale;
-  int64_t const blocks = tile.rows * (kScale / kHeadRows<kScale>)*plan.rowBlocks;
-  for (int64_t b = 0; b < blocks; ++b) {
-    HeadBlock const block = headBlock<kScale>(plan, b);
+  for (int64_t b = 0; b < tile.blocks; ++b) {
+    HeadBlock const block = headBlock<kScale>(tile, b);
     int64_t const valid = (tile.columns - block.x) * kScale;
-    if (valid <= 0) continue;
     T const* from = at<T>(a.encoder, tile.image * a.encoderChannels * plane +
                                          ((tile.y + block.y) * kScale + block.subRow) * wide + (tile.x + block.x) * kScale);
     float* to = pixels + b * a.encoderChannels * kBlockPixels;
@@ -65,16 +74,18 @@ static void gatherPixels(HeadArguments const& a, HeadPlan const& plan, Tile cons
 
 // The weights of all taps, with the softmax and the factor 1 - g in them, and the gates g.
 template <typename T, int kSize, int kScale>
-static void gatherTaps(HeadArguments const& a, HeadPlan const& plan, Tile const& tile, HeadScratch const& scratch) {
+static void gatherTaps(HeadArguments const& a, HeadPlan const& plan, HeadTile const& tile, HeadScratch const& scratch) {
   constexpr int kTaps = kSize * kSize, kRun = kHeadColumns<kScale> * kScale;
+  float* const complementRow = scratch.gateRow + plan.gateRow / 2;
   int64_t const lowPlane = a.height * a.width, wide = a.width * kScale, plane = lowPlane * kScale * kScale;
   for (int64_t y = 0; y < tile.rows; ++y) {
     int64_t const low = (tile.y + y) * a.width + tile.x;
     for (int64_t t = 0; t < 3; ++t) {
       int64_t const term = tile.image * 3 + t;
       for (int64_t x = 0; x < tile.columns; x += kLanes) {
-        storeAligned(scratch.gateRow + x,
-                     sigmoid(loadFirst(at<T>(a.gateLogits, term * lowPlane + low + x), tile.columns - x)));
+        Vector const logits = loadFirst(at<T>(a.gateLogits, term * lowPlane + low + x), tile.columns - x);
+        storeAligned(scratch.gateRow + x, sigmoid(logits));
+        storeAligned(complementRow + x, sigmoid(Vector{} - logits));  // without cancellation where g is nearly 1
       }
       for (int64_t i = 0; i < kScale; ++i) {
         int64_t const high = ((tile.y + y) * kScale + i) * wide + tile.x * kScale;
@@ -92,14 +103,14 @@ static void gatherTaps(HeadArguments const& a, HeadPlan const& plan, Tile const&
             }
           }
           Vector factors[kScale];
-          factors[0] = splat(1.f) - loadAligned(scratch.gateRow + x);
+          factors[0] = loadAligned(complementRow + x);
           repeatLanes<kScale>(factors);
           FADE_UNROLL for (int j = 0; j < kScale; ++j) {
             softmaxTaps<kTaps>(scratch.tapRow + x * kScale + j * kLanes, plan.tapColumns, factors[j]);
           }
         }
-        for (int64_t bx = 0; bx * kHeadColumns<kScale> < tile.columns; ++bx) {
-          int64_t const block = (y * (kScale / kHeadRows<kScale>) + i / kHeadRows<kScale>)*plan.rowBlocks + bx;
+        for (int64_t bx = 0; bx < tile.rowBlocks; ++bx) {
+          int64_t const block = (y * (kScale / kHeadRows<kScale>) + i / kHeadRows<kScale>)*tile.rowBlocks + bx;
           float* const to = scratch.taps + (block * 3 + t) * kTaps * kBlockPixels + i % kHeadRows<kScale> * kRun;
           float const* const from = scratch.tapRow + bx * kRun;
           for (int64_t k = 0; k < kTaps; ++k) copyFull<kRun>(to + k * kBlockPixels, from + k * plan.tapColumns);

@@ -16,10 +16,10 @@ FADE_INLINE void softmaxTaps(float* taps, int64_t stride, Vector factor) {
     values[k] = loadAligned(taps + k * stride);
     most = maximum(values[k], most);
   }
-  Vector const offset = most * splat(-kLog2E);
   Vector sum = {};
   FADE_UNROLL for (int k = 0; k < kTaps; ++k) {
-    values[k] = exp2(multiplyAdd(values[k], splat(kLog2E), offset));
+    // The difference first: finite logits of any size stay finite.
+    values[k] = exp2((values[k] - most) * splat(kLog2E));
     sum += values[k];
   }
   Vector const scaled = factor / sum;

@@ -159,23 +159,15 @@ struct BlockSource {
   int64_t terms;
 };
 
+enum Access { kRead, kWrite };  // as __builtin_prefetch numbers them
+
 // Brings lines that a block will need soon into the cache.
-template <int kChannels, int kRows, int kLines, typename T>
+template <Access kAccess, int kChannels, int kRows, int kLines, typename T>
 FADE_INLINE void fetchLines(T const* from, int64_t plane, int64_t wide) {
   FADE_UNROLL for (int c = 0; c < kChannels; ++c) {
     FADE_UNROLL for (int i = 0; i < kRows; ++i) {
       FADE_UNROLL for (int l = 0; l < kLines; ++l) {
-        __builtin_prefetch(from + c * plane + i * wide + l * static_cast<int>(64 / sizeof(T)), 0);
-      }
-    }
-  }
-}
-template <int kChannels, int kRows, int kLines, typename T>
-FADE_INLINE void fetchLinesForWriting(T const* from, int64_t plane, int64_t wide) {
-  FADE_UNROLL for (int c = 0; c < kChannels; ++c) {
-    FADE_UNROLL for (int i = 0; i < kRows; ++i) {
-      FADE_UNROLL for (int l = 0; l < kLines; ++l) {
-        __builtin_prefetch(from + c * plane + i * wide + l * static_cast<int>(64 / sizeof(T)), 1);
+        __builtin_prefetch(from + c * plane + i * wide + l * static_cast<int>(64 / sizeof(T)), kAccess);
       }
     }
   }
@@ -187,8 +179,8 @@ FADE_INLINE void computeBlock(BlockSource const& source, float const* weights, f
   constexpr int kTaps = kSize * kSize, kRows = kBlockRows<kScale>, kAccumulators = kRows * kScale;
   constexpr int64_t kTerm = int64_t{kTaps} * kScale * kScale * kLanes;
   constexpr int kLines = static_cast<int>(kScale * kLanes * sizeof(T) + 63) / 64;
-  if (to.encoder != nullptr) fetchLines<kChannels, kScale, kLines>(to.encoder + to.ahead, to.plane, to.wide);
-  if (!to.streaming) fetchLinesForWriting<kChannels, kScale, kLines>(to.output + to.ahead, to.plane, to.wide);
+  if (to.encoder != nullptr) fetchLines<kRead, kChannels, kScale, kLines>(to.encoder + to.ahead, to.plane, to.wide);
+  if (!to.streaming) fetchLines<kWrite, kChannels, kScale, kLines>(to.output + to.ahead, to.plane, to.wide);
   for (int pass = 0; pass < kScale / kRows; ++pass) {
     Vector sums[kChannels][kAccumulators];
     FADE_UNROLL for (int c = 0; c < kChannels; ++c) {

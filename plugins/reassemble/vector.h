@@ -248,11 +248,17 @@ FADE_INLINE void storeFirst(Half* to, Vector value, int64_t count) {
 #define FADE_EVEN 0, 2, 4, 6
 #define FADE_ODD 1, 3, 5, 7
 #endif
+#if defined(__clang__) || __GNUC__ >= 12
+#define FADE_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define FADE_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, IntVector{__VA_ARGS__})
+#endif
 // a0 b0 a1 b1 ...: the first and the second half of it; and back.
-FADE_INLINE Vector interleaveLow(Vector a, Vector b) { return __builtin_shufflevector(a, b, FADE_LOW); }
-FADE_INLINE Vector interleaveHigh(Vector a, Vector b) { return __builtin_shufflevector(a, b, FADE_HIGH); }
-FADE_INLINE Vector evenLanes(Vector a, Vector b) { return __builtin_shufflevector(a, b, FADE_EVEN); }
-FADE_INLINE Vector oddLanes(Vector a, Vector b) { return __builtin_shufflevector(a, b, FADE_ODD); }
+FADE_INLINE Vector interleaveLow(Vector a, Vector b) { return FADE_SHUFFLE(a, b, FADE_LOW); }
+FADE_INLINE Vector interleaveHigh(Vector a, Vector b) { return FADE_SHUFFLE(a, b, FADE_HIGH); }
+FADE_INLINE Vector evenLanes(Vector a, Vector b) { return FADE_SHUFFLE(a, b, FADE_EVEN); }
+FADE_INLINE Vector oddLanes(Vector a, Vector b) { return FADE_SHUFFLE(a, b, FADE_ODD); }
+#undef FADE_SHUFFLE
 #undef FADE_LOW
 #undef FADE_HIGH
 #undef FADE_EVEN

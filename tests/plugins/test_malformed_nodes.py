@@ -83,7 +83,10 @@ def test_a_head_without_channels_is_refused(native, channels):
         ({"kernel_size": 5.0, "scale": 2}, "attribute kernel_size is missing or no integer, expected 5"),
         ({"kernel_size": "5", "scale": 2}, "attribute kernel_size is missing or no integer, expected 5"),
         ({"kernel_size": 5, "scale": 2, "plugin_version": "2"}, "attribute plugin_version is '2', expected '1'"),
-        ({"kernel_size": 5, "scale": 2, "plugin_version": "1" * 99}, "attribute plugin_version is"),
+        ({"kernel_size": 5, "scale": 2, "plugin_version": "1" * 99}, "is a text of 99 bytes, expected '1'"),
+        ({"kernel_size": 5, "scale": 2, "plugin_version": "1\0"}, r"is '1\x00', expected '1'"),
+        ({"kernel_size": 5, "scale": 2, "plugin_version": "1\n\x1b[2J'"}, r"is '1\x0a\x1b[2J\x27', expected '1'"),
+        ({"kernel_size": 5, "scale": 2, "plugin_version": ""}, "is '', expected '1'"),
     ],
     ids=str,
 )

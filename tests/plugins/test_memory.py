@@ -15,6 +15,21 @@ from tests.cases import OperatorCase
 from tests.graph.test_function_bodies import one_node_model
 from tests.plugins.one_node import bare_node_model
 
+
+class WideHead(OperatorCase):
+    """The head of SegFormer B1 for ADE20K: 64 encoder channels, 150 classes."""
+
+    def _head_shapes(self) -> dict[str, tuple[int, ...]]:
+        encoder = (self.batch, 64, self.scale * self.height, self.scale * self.width)
+        classes = 150
+        return super()._head_shapes() | {
+            "encoder": encoder,
+            "encoder_weight": (self.channels, 4 * 64 + 3),
+            "class_weight": (classes, self.channels),
+            "class_bias": (classes,),
+        }
+
+
 PROGRAM = """
 import re, sys
 import numpy as np, onnxruntime
@@ -49,9 +64,12 @@ def taken(case: OperatorCase, model: onnx.ModelProto, library: Path | None, thre
     """Growth of a fresh process's peak memory during one run, in sizes of the output."""
     (folder / "model.onnx").write_bytes(model.SerializeToString())
     small = OperatorCase(case.operator, batch=1, channels=case.lanes, height=4, width=4, lanes=case.lanes)
-    np.savez(folder / "inputs.npz", **{name: value.astype(np.float32) for name, value in case.inputs().items()})
+    inputs = {name: value.astype(np.float32) for name, value in case.inputs().items()}
+    np.savez(folder / "inputs.npz", **inputs)
     np.savez(folder / "small.npz", **{name: value.astype(np.float32) for name, value in small.inputs().items()})
     channels = case.channels // (case.lanes if case.operator is contract.ACCUMULATE else 1)
+    if case.operator is contract.HEAD:
+        channels = len(inputs["class_bias"])
     output = f"{case.batch}x{channels}x{case.scale * case.height}x{case.scale * case.width}"
     arguments = [
         folder / "model.onnx",
@@ -74,6 +92,7 @@ def taken(case: OperatorCase, model: onnx.ModelProto, library: Path | None, thre
         OperatorCase(contract.UPSAMPLE_ADD, batch=1, channels=64, height=128, width=128),
         OperatorCase(contract.ACCUMULATE, batch=1, channels=3 * 256, height=64, width=64, lanes=3),
         OperatorCase(contract.REASSEMBLE, batch=1, channels=64, height=128, width=128),
+        WideHead(contract.HEAD, batch=1, channels=256, height=64, width=64),
     ],
     ids=str,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -109,6 +110,25 @@ def test_threads_change_no_bit(native, operator, dtype):
         np.testing.assert_array_equal(session(model, native, threads=threads).run(None, inputs)[0], alone)
 
 
+@pytest.mark.parametrize("operator", contract.OPERATORS, ids=lambda operator: operator.name)
+def test_sessions_and_threads_at_once_don_t_disturb_each_other(native, operator):
+    sizes = [
+        OperatorCase(operator, batch=n, channels=c, height=h, width=w)
+        for n, c, h, w in ((2, 19, 9, 21), (1, 3, 4, 5), (1, 40, 17, 33), (3, 7, 2, 16))
+    ]
+    model = bare_node_model(operator, sizes[0].attributes)
+    sessions = [session(model, native, threads=threads) for threads in (1, 2)]
+    inputs = [single(case) for case in sizes]
+    alone = [sessions[0].run(None, one)[0] for one in inputs]
+    # Every session meets every size several times, neighbours in the queue another size and another session.
+    calls = [(turn % 2, (turn // 2 + turn) % len(sizes)) for turn in range(64)]
+    assert len(set(calls)) == 2 * len(sizes)
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda call: sessions[call[0]].run(None, inputs[call[1]])[0], calls))
+    for (which, size), given in zip(calls, results, strict=True):
+        np.testing.assert_array_equal(given, alone[size], err_msg=f"session {which}, {sizes[size]}")
+
+
 @pytest.mark.parametrize(("operator", "attributes"), NODE_TYPES, ids=str)
 def test_every_name_up_to_four_lanes_is_registered(native, operator, attributes):
     session(bare_node_model(operator, attributes), native)  # without a body, an unknown name is an error
@@ -135,6 +155,25 @@ def test_extreme_and_undefined_logits_stay_in_their_pixels(native):
     assert np.isnan(given[0, :, 5, 6]).all()
     assert np.isnan(given).sum() == case.channels
     np.testing.assert_allclose(given, expected, atol=tolerance("OPERATOR_FP32").atol, rtol=0)
+
+
+@pytest.mark.parametrize("logit", [-np.finfo(np.float32).max, np.finfo(np.float32).max])
+@pytest.mark.parametrize(
+    ("operator", "logits"),
+    [
+        (contract.UPSAMPLE, "kernel_logits"),
+        (contract.ACCUMULATE, "kernel_logits"),
+        (contract.UPSAMPLE_ADD, "encoder_logits"),
+        (contract.HEAD, "encoder_logits"),
+    ],
+    ids=str,
+)
+def test_equal_logits_weigh_every_tap_alike_however_large(native, operator, logits, logit):
+    case = OperatorCase(operator, batch=1, channels=9, height=6, width=7)
+    inputs = single(case)
+    inputs[logits][:] = logit
+    (given,) = session(bare_node_model(case.operator, case.attributes), native).run(None, inputs)
+    np.testing.assert_allclose(given, oracle(case, inputs), atol=tolerance("OPERATOR_FP32").atol, rtol=0)
 
 
 def test_the_library_and_the_contract_are_one(native):

@@ -113,6 +113,24 @@ def test_one_is_an_error_without_a_compiler(checkout, tmp_path):
     assert "FADE_NATIVE=1, and the native operators can't be built: no C++ compiler was found" in finished.stderr
 
 
+def test_a_compiler_that_lacks_what_they_need_is_as_good_as_none(checkout, tmp_path):
+    path = tools(tmp_path / "bin", "sh")
+    old = Path(path, "g++")
+    old.write_text("#!/bin/sh\necho 'error: unrecognized option -std=c++17' >&2\nexit 1\n")
+    old.chmod(0o755)
+    finished = pip("wheel", "-v", "--no-deps", "--wheel-dir", tmp_path / "wheels", checkout, path=path)
+    assert finished.returncode == 0, finished.stderr
+    (told,) = {
+        line.strip()
+        for line in (finished.stdout + finished.stderr).splitlines()
+        if "native operators: not built" in line
+    }
+    assert "error: unrecognized option -std=c++17" in told
+    assert "expected g++ 9 or newer" in told
+    (made,) = (tmp_path / "wheels").iterdir()
+    assert made.name.endswith("-py3-none-any.whl")
+
+
 def test_a_compiler_error_is_told_with_the_way_around_it(checkout, tmp_path):
     (checkout / "plugins" / "onnxruntime" / "cpu.cpp").write_text("#error broken\n")
     finished = pip("wheel", "--no-deps", "--wheel-dir", tmp_path / "wheels", checkout)
@@ -125,8 +143,8 @@ def test_an_editable_installation_builds_into_the_checkout_once(checkout, tmp_pa
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     python = str(tmp_path / "venv" / "bin" / "python")
 
-    def install() -> Path:
-        finished = pip("--python", python, "install", "--quiet", "--no-deps", "-e", checkout, native="1")
+    def install(native: str = "1") -> Path:
+        finished = pip("--python", python, "install", "--quiet", "--no-deps", "-e", checkout, native=native)
         assert finished.returncode == 0, finished.stdout + finished.stderr
         return checkout / LIBRARY
 
@@ -135,6 +153,8 @@ def test_an_editable_installation_builds_into_the_checkout_once(checkout, tmp_pa
     assert (again.st_ino, again.st_mtime_ns) == (first.st_ino, first.st_mtime_ns)
     with (checkout / "plugins" / "onnxruntime" / "cpu.cpp").open("a") as source:
         source.write("// changed\n")
+    other = checkout / "fade_deploy" / "_native" / "libfade_of_before.so"
+    other.write_bytes(b"of other sources")
     assert install().stat().st_ino != first.st_ino
     told = subprocess.run(
         [python, "-c", "from fade_deploy.runtimes.native_libraries import *\n"
@@ -142,6 +162,8 @@ def test_an_editable_installation_builds_into_the_checkout_once(checkout, tmp_pa
         capture_output=True, text=True, check=True, cwd=tmp_path,
     ).stdout  # fmt: skip
     assert told.strip() == str(checkout.resolve() / LIBRARY)
+    assert not other.exists()
+    assert not install(native="0").parent.exists()
 
 
 def test_the_source_distribution_holds_every_source_and_no_build(checkout, tmp_path):
