@@ -13,7 +13,7 @@ from fade_deploy import contract
 
 __all__ = ["DTYPES", "CudaKernels", "UpsampleArguments", "filled"]
 
-DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}  # fade::DataType, and fade::kBfloat16
+DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}  # fade::DataType, and fade::DataType::kBfloat16
 _ONE, _GIVEN, _ONE_MINUS_SIGMOID = 0, 1, 2  # fade::DecoderWeight
 
 
