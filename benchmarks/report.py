@@ -78,9 +78,9 @@ def _case_section(case: Mapping[str, Any], peaks: Mapping[str, Peaks] | None = N
             cells += _time_cells(result)
             if peaks:
                 cells.append(_roofline_cell(result, case["work"], peaks[count]) if count in peaks else _NOTHING)
-            reasons += _reason(f"{title}, {_threads(count)}", result)
+            reasons += _reason(title, result)
         cells += _memory_cells(case["memory"], name, case["baseline"])
-        reasons += _reason(f"{title}, memory", case["memory"][name])
+        reasons += _reason(title, case["memory"][name])
         rows.append(cells)
     return "\n\n".join(["### " + case["subject"], _table(heads, rows), *_listed(reasons)])
 

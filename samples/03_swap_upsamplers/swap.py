@@ -100,7 +100,7 @@ def export(model: nn.Module, image: Tensor, output: str) -> None:
         multiples={"height": 4, "width": 4},  # both networks halve twice or less
     )
     for agreement in result.agreements:
-        print(f"  {agreement.shape}: ONNX Runtime differs from PyTorch by at most {agreement.max_error:.1e}")
+        print(f"  {agreement.shape}, {agreement.candidate}: at most {agreement.max_error:.1e} from PyTorch")
     print("PASSED" if result.passed else "FAILED", result.path)
 
 
