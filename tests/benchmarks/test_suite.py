@@ -21,10 +21,11 @@ def test_a_process_that_the_system_ends_is_a_reason_and_no_crash():
         in_fresh_process(os._exit, 9)
 
 
-def test_files_that_other_code_exported_are_removed(tmp_path):
-    (tmp_path / "older").mkdir()
+def test_only_files_that_other_code_exported_are_removed(tmp_path):
+    (tmp_path / "0123456789ab").mkdir()
+    (tmp_path / "somebody's").mkdir()
     folder = fresh_folder(tmp_path)
-    assert list(tmp_path.iterdir()) == [folder]
+    assert set(tmp_path.iterdir()) == {folder, tmp_path / "somebody's"}
     assert fresh_folder(tmp_path) == folder
 
 
