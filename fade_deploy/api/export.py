@@ -53,7 +53,7 @@ def export(
     options = options or ExportOptions()
     source = Path(checkpoint)
     target = Path(output) if output is not None else Path(f"{source.stem}.onnx")
-    check_target(target, opset=options.opset, force=options.force)
+    check_target(target, opset=options.opset, library=options.library, force=options.force)
 
     read = read_checkpoint(source, ema=options.ema)
     recipe = recipe_for(read, options.recipe)

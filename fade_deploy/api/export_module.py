@@ -82,7 +82,7 @@ def export_module(
             f"output is of type {type(output).__name__}, expected a path: export_module(module, inputs, 'model.onnx')"
         )
     target = Path(output)
-    check_target(target, opset=opset, force=force)
+    check_target(target, opset=opset, library=library, force=force)
     checked_module(module)
     interface = checked_interface(inputs, outputs, dynamic_axes or {}, multiples or {})
     bound = tolerance(tolerance_name)

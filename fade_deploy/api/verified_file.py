@@ -48,13 +48,15 @@ class ExportResult:
     notes: tuple[str, ...]  # what was left out of the checkpoint, and other things to know
 
 
-def check_target(target: Path, *, opset: int, force: bool) -> None:
-    """Refuse, before anything else is done, what can't be written.
+def check_target(target: Path, *, opset: int, library: str, force: bool) -> None:
+    """Refuse, before anything else is done, what can't be written or verified.
 
     Raises:
         ExportError: An opset that we don't write, or a name without ``.onnx``.
         OutputError: Something is there already, or the folder takes no files.
+        InputError: The library of native operators is not there.
     """
+    library_for(library, NativeLibrary.ONNXRUNTIME_CPU)
     if opset not in contract.LOWEST_ONNXRUNTIME:
         first, *_, last = contract.LOWEST_ONNXRUNTIME
         raise ExportError(

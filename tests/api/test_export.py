@@ -442,6 +442,7 @@ def test_an_existing_target_is_refused_before_the_checkpoint_is_read(tmp_path: P
         ("tiny.onnx", {"opset": 24}, ExportError, "opset 24 is not supported: give --opset 18 to 23"),
         ("tiny.bin", {}, ExportError, "does not end in .onnx"),
         ("tiny", {}, ExportError, "does not end in .onnx"),
+        ("tiny.onnx", {"library": "missing.so"}, InputError, "--library missing.so is not there"),
     ],
 )
 def test_an_impossible_request_is_refused_before_the_checkpoint_is_read(
