@@ -74,7 +74,7 @@ native-asan: $(VENV)/.tests
 	  FADE_TEST_LIBRARY=build/asan/plugins/onnxruntime/libfade_onnxruntime.so \
 	  $(BIN)/python -m pytest -m "not slow" tests/plugins --ignore tests/plugins/test_memory.py
 
-## make bench: every figure of docs/BENCHMARKS.md, on an idle machine (half an hour; exported files are kept in out/bench)
+## make bench: every figure of docs/BENCHMARKS.md, on an idle machine (45 minutes; a run that is cut short is taken up)
 bench: $(VENV)/.tests native
 	$(CMAKE) --preset test
 	$(CMAKE) --build --preset test -j 4

@@ -8,11 +8,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.exports import export_file
 from benchmarks.head_growth import head_growth
+from benchmarks.kept import Kept
 from benchmarks.machine import load_average, stamp
 from benchmarks.measure import AnyCase, AnyVariant, Pace, memory_growth, times
 from benchmarks.models import MODELS
@@ -60,37 +62,51 @@ FULL = Plan(
 def measured(plan: Plan, *, folder: Path, tell: Callable[[str], None]) -> dict[str, Any]:
     """Run the plan and return the results document, of which ``report`` makes tables.
 
+    A run that was cut short is taken up where it stopped, by the same code on the same machine.
+
     Args:
         plan: What to measure.
-        folder: Of exported files.
+        folder: Of exported files, and of what a run that was cut short has measured.
         tell: Is told what is about to run.
     """
     start = time.perf_counter()
     document: dict[str, Any] = stamp() | {"load_before": load_average(), "pace": asdict(plan.pace)}
+    made_with = {name: document[name] for name in ("machine", "versions", "commit", "pace")}
+    kept = Kept(folder / "measured.json", made_with=made_with | {"threads": plan.threads})
+    if len(kept):
+        tell(f"{len(kept)} measurements of a run that was cut short are taken up: {folder / 'measured.json'}")
     for model, file in _files(plan):
         tell(f"exporting {MODELS[model].title} as {file}")
         in_fresh_process(export_file, MODELS[model], file, folder)
-    document["models"] = [
-        _case(case, variants_of(case), BASELINE, plan, folder=folder, tell=tell) for case in plan.models
-    ]
+
+    def case_of(case: AnyCase, variants: Sequence[AnyVariant], baseline: str) -> Any:
+        measure = partial(_case, case, variants, baseline, plan, folder=folder, tell=tell)
+        return kept.or_measured(str(asdict(case)), measure)
+
+    document["models"] = [case_of(case, variants_of(case), BASELINE) for case in plan.models]
     document["operators"] = [
-        _case(case, operator_variants_of(case), OPERATOR_BASELINE, plan, folder=folder, tell=tell)
-        | {"work": asdict(work_of(case))}
+        case_of(case, operator_variants_of(case), OPERATOR_BASELINE) | {"work": asdict(work_of(case))}
         for case in plan.operators
     ]
-    document["head_growth"] = []
-    for name in plan.growth:
-        tell(f"head of {MODELS[name].title}, cost growth")
-        by_threads = {
-            str(threads): in_fresh_process(head_growth, name, threads=threads, folder=folder, pace=plan.pace)
-            for threads in plan.threads
-        }
-        document["head_growth"].append({"subject": MODELS[name].title, "threads": by_threads})
+    document["head_growth"] = [
+        kept.or_measured(f"head of {name}", partial(_head_growth, name, plan, folder=folder, tell=tell))
+        for name in plan.growth
+    ]
     if plan.operators:
         tell("native kernels, without a runtime")
-        document["kernels"] = native_kernels()
+        document["kernels"] = kept.or_measured("kernels", native_kernels)
     document["seconds"] = round(time.perf_counter() - start)
+    kept.finished()
     return document
+
+
+def _head_growth(name: str, plan: Plan, *, folder: Path, tell: Callable[[str], None]) -> dict[str, Any]:
+    tell(f"head of {MODELS[name].title}, cost growth")
+    by_threads = {
+        str(threads): in_fresh_process(head_growth, name, threads=threads, folder=folder, pace=plan.pace)
+        for threads in plan.threads
+    }
+    return {"subject": MODELS[name].title, "threads": by_threads}
 
 
 def in_fresh_process(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
