@@ -9,9 +9,10 @@ DEMO := out/demo
 CMAKE ?= cmake
 CTEST ?= ctest
 NATIVE := fade_deploy/_native
+TRT_PYTHON ?=   # a Python with tensorrt-rtx, numpy and onnx, which then drives the TensorRT library
 NATIVE_OPTIONS ?=   # -DONNXRUNTIME_INCLUDE=DIR holds our declaration of ONNX Runtime's interface against its header
 
-.PHONY: demo test test-full lint types check clean native native-test native-asan bench gpu-check
+.PHONY: demo test test-full lint types check clean native native-test native-asan trt-compile trt-asan bench gpu-check
 
 ## make demo: install, export both shipped checkpoints, verify them, run each on a picture
 demo: $(VENV)/.runtime
@@ -74,6 +75,19 @@ native-asan: $(VENV)/.tests
 	  FADE_TEST_LIBRARY=build/asan/plugins/onnxruntime/libfade_onnxruntime.so \
 	  $(BIN)/python -m pytest -m "not slow" tests/plugins --ignore tests/plugins/test_memory.py
 
+## make trt-compile TENSORRT_ROOT=DIR: the TensorRT library and its harness with those headers, warnings as errors; runs
+## the harness, and with TRT_PYTHON=python the library under TensorRT-RTX. Needs nvcc, no GPU. trt-asan: with sanitizers
+trt-compile trt-asan: preset = $(subst trt-compile,tensorrt,$(subst trt-asan,tensorrt-asan,$@))
+trt-compile trt-asan:
+	@test -n "$(TENSORRT_ROOT)" || { echo "$@: TENSORRT_ROOT is not set, expected the folder of TensorRT's headers (10.15 or \
+	newer) or the one whose include/ has them: make $@ TENSORRT_ROOT=DIR" >&2; exit 2; }
+	$(CMAKE) --preset $(preset) "-DTENSORRT_ROOT=$(abspath $(TENSORRT_ROOT))"
+	$(CMAKE) --build --preset $(preset) -j 4
+	$(CTEST) --preset $(preset)
+	@if [ "$@" = trt-asan ]; then :; \
+	elif [ -z "$(TRT_PYTHON)" ]; then echo "$@: not driven under TensorRT-RTX, TRT_PYTHON is not set"; \
+	else $(TRT_PYTHON) tests/plugins/drive_tensorrt_rtx.py build/$(preset)/plugins/tensorrt/libfade_tensorrt.so; fi
+
 ## make bench: every figure of docs/BENCHMARKS.md, on an idle machine (45 minutes; a run that is cut short is taken up)
 bench: $(VENV)/.tests native
 	$(CMAKE) --preset test
@@ -81,8 +95,9 @@ bench: $(VENV)/.tests native
 	$(BIN)/python -m benchmarks --write docs/BENCHMARKS.md
 
 ## make gpu-check: on a machine with an NVIDIA GPU, the CUDA kernels against PyTorch and whole models on onnxruntime-gpu
-gpu-check: $(VENV)/.tests
-	$(BIN)/python -m benchmarks.gpu_check
+# With .venv's Python where there is one, else with one that has PyTorch and numpy: PYTHON=python3.
+gpu-check:
+	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m benchmarks.gpu_check
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || { \
@@ -94,7 +109,7 @@ $(BIN)/python:
 
 # Also where a source of the native operators has changed (SOURCES of hatch_build.py): they are built again.
 $(VENV)/.runtime: $(BIN)/python pyproject.toml constraints.txt hatch_build.py CMakeLists.txt \
-  $(wildcard cmake/* plugins/*.txt plugins/onnxruntime/* plugins/reassemble/*)
+  $(wildcard cmake/* plugins/*.txt plugins/contract/* plugins/onnxruntime/* plugins/reassemble/* plugins/tensorrt/*)
 	@$(PIP) -e '.[export,ort-cpu]'
 	@touch $@
 

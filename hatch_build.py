@@ -6,6 +6,7 @@ too. The environment variable FADE_NATIVE decides otherwise: 0 never builds them
 
 On a machine with an NVIDIA GPU and a CUDA compiler the library for that GPU is built too. FADE_CUDA decides otherwise:
 0 never builds it, 1 builds it for every GPU, on a machine that needs none (minutes), and makes its absence an error.
+Where that is built and TENSORRT_ROOT names TensorRT's headers, so is the library of TensorRT plugins.
 """
 
 from __future__ import annotations
@@ -37,7 +38,15 @@ template <typename T> std::optional<T> whole(Vector v) { if constexpr (true) ret
 template std::optional<Integers> whole(Vector);
 """
 # What the library is built from.
-SOURCES = ("CMakeLists.txt", "cmake", "plugins/CMakeLists.txt", "plugins/onnxruntime", "plugins/reassemble")
+SOURCES = (
+    "CMakeLists.txt",
+    "cmake",
+    "plugins/CMakeLists.txt",
+    "plugins/contract",
+    "plugins/onnxruntime",
+    "plugins/reassemble",
+    "plugins/tensorrt",
+)
 
 
 class NativeBuildHook(BuildHookInterface):
@@ -171,16 +180,26 @@ def build(root: Path, folder: Path) -> list[Path]:
     return installed(folder)
 
 
+def tensorrt_includes() -> list[Path]:
+    """Where TensorRT's headers may be, by TENSORRT_ROOT."""
+    named = os.environ.get("TENSORRT_ROOT")
+    return [Path(named).resolve(), Path(named).resolve() / "include"] if named else []
+
+
 def cuda_options() -> list[str]:
-    """Which GPUs to build for, if any."""
+    """Which GPUs to build for, if any, and whether for TensorRT too."""
+    tensorrt = [f"-DTENSORRT_ROOT={folder}" for folder in tensorrt_includes()[:1]]
     match switch("FADE_CUDA"):
         case False:
             return ["-DFADE_CUDA=OFF", "-DFADE_REQUIRE=onnxruntime"]
         case True:
-            return ["-DFADE_CUDA=ON", "-DFADE_REQUIRE=onnxruntime;cuda"]
+            required = "onnxruntime;cuda" + (";tensorrt" if tensorrt else "")
+            return ["-DFADE_CUDA=ON", f"-DFADE_REQUIRE={required}", *tensorrt]
     nvidia = shutil.which("nvidia-smi")
     if nvidia and subprocess.run([nvidia, "-L"], capture_output=True, check=False).returncode == 0:
-        return ["-DFADE_CUDA=ON", "-DCMAKE_CUDA_ARCHITECTURES=native", "-DFADE_REQUIRE=onnxruntime"]
+        # Headers that somebody named are not left out in silence; a compiler that nobody asked for may be missing.
+        required = "onnxruntime" + (";tensorrt" if tensorrt and shutil.which("nvcc") else "")
+        return ["-DFADE_CUDA=ON", "-DCMAKE_CUDA_ARCHITECTURES=native", f"-DFADE_REQUIRE={required}", *tensorrt]
     return ["-DFADE_CUDA=OFF", "-DFADE_REQUIRE=onnxruntime"]
 
 
@@ -217,4 +236,7 @@ def digest_of(root: Path) -> str:
         for path in paths:
             if path.is_file():
                 digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
+    for folder in tensorrt_includes():
+        if (version := folder / "NvInferVersion.h").is_file():
+            digest.update(version.read_bytes())
     return digest.hexdigest()

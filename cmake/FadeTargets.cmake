@@ -4,6 +4,10 @@
 add_library(fade_warnings INTERFACE)
 target_compile_options(fade_warnings INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wconversion -Wshadow -Wnon-virtual-dtor -Wcast-align>)
+if(FADE_WERROR)
+  target_compile_options(fade_warnings INTERFACE
+    $<$<COMPILE_LANGUAGE:CXX>:-Werror> "$<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings>")
+endif()
 
 add_library(fade_sanitize INTERFACE)
 if(FADE_SANITIZE)
@@ -46,6 +50,19 @@ function(fade_skip name reason)
   message(STATUS "${name}: skipped, ${reason}")
 endfunction()
 
+# fade_tensorrt_version(FOLDER RESULT): "10.16", from the headers in FOLDER.
+function(fade_tensorrt_version folder result)
+  set(version "")
+  if(EXISTS ${folder}/NvInferVersion.h)
+    file(STRINGS ${folder}/NvInferVersion.h lines REGEX "define (TRT|NV_TENSORRT)_(MAJOR|MINOR)[A-Z_]* +[0-9]+")
+    string(REGEX REPLACE ".*_MAJOR[A-Z_]* +([0-9]+).*_MINOR[A-Z_]* +([0-9]+).*" "\\1.\\2" version "${lines}")
+  endif()
+  if(NOT version MATCHES "^[0-9]+\\.[0-9]+$")
+    set(version "of unknown version")
+  endif()
+  set(${result} ${version} PARENT_SCOPE)
+endfunction()
+
 # Holds FADE_REQUIRE against what there is, once all is configured.
 function(fade_check_required)
   foreach(name IN LISTS FADE_REQUIRE)
@@ -53,8 +70,10 @@ function(fade_check_required)
       set(target fade_${name})
     elseif(name STREQUAL "cuda")
       set(target fade_onnxruntime_cuda)
+    elseif(name STREQUAL "tensorrt")
+      set(target fade_tensorrt)
     else()
-      message(FATAL_ERROR "FADE_REQUIRE: no '${name}' is known, expected onnxruntime, cuda or ort_api_test")
+      message(FATAL_ERROR "FADE_REQUIRE: no '${name}' is known, expected onnxruntime, cuda, tensorrt or ort_api_test")
     endif()
     if(NOT TARGET ${target})
       message(FATAL_ERROR "FADE_REQUIRE: ${name} is switched off, see FADE_CUDA and FADE_TESTS")

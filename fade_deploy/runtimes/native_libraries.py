@@ -21,10 +21,11 @@ _FOLDER = Path(__file__).parents[1] / "_native"
 
 
 class NativeLibrary(StrEnum):
-    """The libraries that an installation may hold, each for one execution provider."""
+    """The libraries that an installation may hold: for each execution provider of ONNX Runtime, and for TensorRT."""
 
     ONNXRUNTIME_CPU = "libfade_onnxruntime.so"
     ONNXRUNTIME_CUDA = "libfade_onnxruntime_cuda.so"
+    TENSORRT = "libfade_tensorrt.so"
 
     @property
     def installed(self) -> Path | None:

@@ -11,7 +11,6 @@
 
 #include "custom_op.h"
 #include "fade_cpu.h"
-#include "upsample_arguments.h"
 
 namespace fade {
 namespace {
@@ -120,9 +119,11 @@ HeadArguments headArguments(Call const& call) {
   return arguments;
 }
 
+bool computesAll(OperatorKind) { return true; }
+
 Provider const kCpu = {
     "CPUExecutionProvider",
-    [](OperatorKind) { return true; },
+    computesAll,
     [](Call const& call) {
       if (call.type.kind == OperatorKind::kHead) {
         runOn(call, headArguments(call));
@@ -148,6 +149,6 @@ FADE_EXPORT int32_t fade_onnxruntime_version() { return fade::kVersion; }
 
 // The operators, one to a line: "FadeX input:[N,C,H,W] ... -> [N,C,sH,sW] kernel_size=5 ...".
 FADE_EXPORT char const* fade_onnxruntime_operators() {
-  static std::string const text = fade::contractText();
+  static std::string const text = fade::contractText(fade::kCpu.computes);
   return text.c_str();
 }

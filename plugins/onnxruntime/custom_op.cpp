@@ -272,6 +272,13 @@ OrtCustomOpDomain* domainFor(ort::Api const& api, Provider const& provider) {
 
 }  // namespace
 
+UpsampleArguments upsampleArguments(Call const& call) {
+  DataType const type =
+      call.elementType == ort::ElementType::kFloat16 ? DataType::kFloat16 : DataType::kFloat32;
+  return upsampleArguments(call.type, type, call.shapes, call.inputs.data(), call.outputShape,
+                           call.output);
+}
+
 void check(ort::Api const& api, OrtStatus* status) {
   if (status == nullptr) return;
   std::string const message = api.GetErrorMessage(status);

@@ -10,6 +10,7 @@
 
 #include "contract.h"
 #include "ort_api.h"
+#include "upsample_arguments.h"
 
 namespace fade {
 
@@ -26,6 +27,9 @@ struct Call {
   OrtKernelContext* context;
   OrtMemoryInfo const* memory;  // of the CPU, for scratch memory
 };
+
+// The kernels' arguments of every operator but FadeHead.
+UpsampleArguments upsampleArguments(Call const& call);
 
 // What differs between the libraries.
 struct Provider {

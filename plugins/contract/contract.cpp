@@ -198,19 +198,15 @@ class Symbols {
     if (dimension.orOne) numbers += " or 1";
     if (dimension.orMore) numbers += " or more";
   }
-  std::string attributes;
-  for (std::string_view const name : type.attributeNames) {
-    attributes += (attributes.empty() ? "" : ", ") + std::string(name) + " " +
-                  std::to_string(attributeValue(type.attributes, name));
-  }
   throw InvalidNode(type.name + ": " + input.name + " is " + brackets(given) + ", expected " +
-                    input.text + " = " + numbers + "] for " + attributes);
+                    input.text + " = " + numbers + "] for " + attributesText(type));
 }
 
 // What the shapes written in the table don't say.
 void checkChannels(NodeType const& type, Symbols const& symbols) {
+  // A number that isn't known is as good as one that fits.
   auto const channels = [&](char symbol) {
-    return symbols.value({{}, 1, 0, symbol, false, false}).value_or(1);
+    return symbols.value({{}, 1, 0, symbol, false, false}).value_or(type.attributes.groups);
   };
   if (type.kind == OperatorKind::kReassemble && channels('C') % type.attributes.groups != 0) {
     throw InvalidNode(
@@ -232,6 +228,15 @@ int64_t attributeValue(Attributes const& attributes, std::string_view name) {
   return name == "groups" ? attributes.groups : attributes.terms;
 }
 
+std::string attributesText(NodeType const& type) {
+  std::string text;
+  for (std::string_view const name : type.attributeNames) {
+    text += (text.empty() ? "" : ", ") + std::string(name) + " " +
+            std::to_string(attributeValue(type.attributes, name));
+  }
+  return text;
+}
+
 std::vector<NodeType> allNodeTypes() {
   std::vector<NodeType> types;
   for (Definition const& definition : definitions()) {
@@ -249,9 +254,12 @@ std::vector<NodeType> allNodeTypes() {
   return types;
 }
 
-std::string contractText() {
+bool runsOnGpu(OperatorKind kind) { return kind != OperatorKind::kHead; }
+
+std::string contractText(bool (*offers)(OperatorKind)) {
   std::string text;
   for (Definition const& definition : definitions()) {
+    if (!offers(definition.kind)) continue;
     text += definition.name;
     for (auto const& [name, shape] : definition.inputs)
       text += std::string(" ") + name + ":" + shape;

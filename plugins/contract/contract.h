@@ -1,6 +1,6 @@
 // The operators of domain `fade`, version 1, as fade_deploy/contract.py defines them, and the check
-// of a node against them. tests/plugins holds the table to that file. Knows nothing of ONNX
-// Runtime.
+// of a node against them. tests/plugins holds the table to that file. Knows no runtime: every
+// front-end of the kernels shares it.
 #pragma once
 
 #include <array>
@@ -48,13 +48,20 @@ struct NodeType {
 
 int64_t attributeValue(Attributes const& attributes, std::string_view name);
 
+// "kernel_size 5, scale 2".
+std::string attributesText(NodeType const& type);
+
 // Every name that the libraries register: K in 1 3 5 7, scale in 1 2 4, groups and terms from 1 to
 // 4, which the contract leaves open. A node beyond runs from its function body.
 std::vector<NodeType> allNodeTypes();
 
-// The operators, their inputs and attributes, one to a line, for the test that holds this table to
-// contract.py.
-std::string contractText();
+// Whether a kernel computes the operator on a GPU. FadeHead has none: it runs there as what it is
+// made of, whose convolutions have tensor cores.
+bool runsOnGpu(OperatorKind kind);
+
+// The operators that a library offers, their inputs and attributes, one to a line, for the test
+// that holds this table to contract.py.
+std::string contractText(bool (*offers)(OperatorKind));
 
 // What a user gave and what was expected, on one line.
 class InvalidNode : public std::invalid_argument {
