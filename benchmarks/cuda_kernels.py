@@ -87,7 +87,7 @@ def filled(
 
 
 class CudaKernels:
-    """``libfade_onnxruntime_cuda.so`` by the two functions that it has for this."""
+    """``libfade_cuda_kernels.so``, which benchmarks/gpu_build.py builds."""
 
     def __init__(self, path: Path) -> None:
         library = ctypes.CDLL(str(path))

@@ -21,7 +21,7 @@ if(architectures AND CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12.8)  # the first
   set(architectures 75-real 80-real 86-real 89-real 90)
 endif()
 
-add_library(fade_reassemble_cuda STATIC fade_cuda.cu)
+add_library(fade_reassemble_cuda STATIC fade_cuda.cpp fade_cuda_float32.cu fade_cuda_float16.cu fade_cuda_bfloat16.cu)
 target_include_directories(fade_reassemble_cuda PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})
 target_link_libraries(fade_reassemble_cuda PUBLIC CUDA::cudart_static)
 target_compile_features(fade_reassemble_cuda PRIVATE cuda_std_17)

@@ -17,8 +17,8 @@ namespace fade {
 // empty output.
 //
 // cudaErrorInvalidValue where the contract is broken: K or s outside its sets, groups that don't
-// divide the channels, a negative size, a tensor missing that the arguments ask for. Else what the
-// launch returns.
+// divide the channels, a negative size, a tensor missing that the arguments ask for; and where C, H
+// or W exceeds 2^29 - 65 (their products may be of any size). Else what the launch returns.
 cudaError_t launch(UpsampleArguments const& arguments, cudaStream_t stream) noexcept;
 
 }  // namespace fade

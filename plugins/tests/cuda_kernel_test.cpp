@@ -1,317 +1,298 @@
-// Every block and thread of the CUDA kernel, run on the CPU from the very functions that the GPU
-// runs, against loops that follow the formula. What this can't show: that the launch itself is
-// right, and how fast it is.
+// Every block and thread of the CUDA kernels, run on the CPU from the very functions that the GPU runs,
+// against loops in double: a table of cases and made ones, every storage type, aligned and unaligned
+// tensors, threads in several orders. Prints what fails; exit code 1 if anything did. What this can't
+// show: what the compiler for GPUs makes of it, and how fast it is.
+//
+//   cuda_kernel_test [--count N] [--seed S]
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
+#include <limits>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "buffer.h"
+#include "cases.h"
+#include "cuda_bfloat16.h"
 #include "cuda_emulation.h"
+#include "fade_cuda_choice.h"
 
+namespace fade::tests {
 namespace {
 
-using fade::DecoderWeight;
-using fade::UpsampleArguments;
-namespace cuda = fade::cuda;
-
-int failures = 0;
+int64_t failures = 0, checks = 0;
 
 void expect(bool holds, std::string const& what) {
+  ++checks;
   if (holds) return;
-  ++failures;
-  std::printf("FAILED %s\n", what.c_str());
+  if (++failures <= 40) std::printf("FAILED  %s\n", what.c_str());
 }
 
-struct Case {
-  char const* name;
-  int64_t batch, channels, height, width;
-  int32_t kernelSize, scale, groups, terms;
-  bool softmax, hasEncoder, hasDecoderLogits;
-  int32_t baseKind;  // 0 none, 1 dense, 2 one number a channel, 3 one number
-  DecoderWeight weightKind;
-};
+// ---- tensors ------------------------------------------------------------------------------------------------
 
-// Random storage that starts `shift` elements behind an aligned address.
-template <typename T>
-struct Tensor {
-  std::vector<T> elements;
-  int64_t shift;
-
-  Tensor(int64_t count, int64_t shiftBy, std::mt19937& random)
-      : elements(static_cast<size_t>(count + shiftBy)), shift(shiftBy) {
-    std::normal_distribution<float> normal;
-    for (T& element : elements) element = static_cast<T>(normal(random));
-  }
-  T* data() { return elements.data() + shift; }
-};
-
-// What fade_cpu.h says, in double, one output at a time.
-template <typename T>
-double expected(UpsampleArguments const& a, int64_t n, int64_t c, int64_t outY, int64_t outX) {
-  auto const at = [](void const* data, int64_t index) {
-    return static_cast<double>(static_cast<T const*>(data)[index]);
-  };
-  int64_t const K = a.kernelSize, s = a.scale, taps = K * K, y = outY / s, x = outX / s;
-  int64_t const outHeight = s * a.height, outWidth = s * a.width;
-  int64_t const output = ((n * a.channels + c) * outHeight + outY) * outWidth + outX;
-  int64_t const group = c / (a.channels / a.groups);
-  double sum = 0;
-  if (a.base != nullptr) {
-    sum += at(a.base, n * a.baseStrides[0] + c * a.baseStrides[1] + outY * a.baseStrides[2] +
-                          outX * a.baseStrides[3]);
-  }
-  for (int64_t t = 0; t < a.terms; ++t) {
-    std::vector<double> weights(static_cast<size_t>(taps));
-    for (int64_t tap = 0; tap < taps; ++tap) {
-      double& weight = weights[static_cast<size_t>(tap)];
-      weight = at(a.kernels, ((((n * a.terms + t) * a.groups + group) * taps + tap) * outHeight +
-                              outY) * outWidth +
-                                 outX);
-      if (a.decoderLogits != nullptr) {
-        weight +=
-            at(a.decoderLogits, (((n * a.terms + t) * taps + tap) * a.height + y) * a.width + x);
-      }
-      if (a.softmax) weight = std::exp(weight);
-    }
-    double total = 1;
-    if (a.softmax) {
-      total = 0;
-      for (double const weight : weights) total += weight;
-    }
-    double reassembled = 0;
-    for (int64_t tap = 0; tap < taps; ++tap) {
-      int64_t const sourceY = y + tap / K - K / 2, sourceX = x + tap % K - K / 2;
-      if (sourceY < 0 || sourceY >= a.height || sourceX < 0 || sourceX >= a.width) continue;
-      int64_t const source =
-          (((n * a.terms + t) * a.channels + c) * a.height + sourceY) * a.width + sourceX;
-      reassembled += weights[static_cast<size_t>(tap)] / total * at(a.decoder, source);
-    }
-    double share = 1;
-    if (a.weightKind != DecoderWeight::kOne) {
-      double const weight = at(a.weight, ((n * a.terms + t) * a.height + y) * a.width + x);
-      share = a.weightKind == DecoderWeight::kGiven ? weight : 1 / (1 + std::exp(weight));
-      if (a.encoder != nullptr) sum += (1 - share) * at(a.encoder, output);
-    }
-    sum += share * reassembled;
-  }
-  return sum;
+char const* name(DataType type) {
+  return type == DataType::kFloat32 ? "float32" : type == DataType::kFloat16 ? "float16" : "bfloat16";
 }
 
-template <typename T>
-void testCase(Case const& given, int64_t shift, int64_t gridSize, bool inPlace, double tolerance) {
-  std::mt19937 random(static_cast<uint32_t>(given.channels * 7 + given.height));
-  int64_t const pixels = given.height * given.width, outPixels = pixels * given.scale * given.scale;
-  int64_t const taps = given.kernelSize * given.kernelSize,
-                outputs = given.batch * given.channels * outPixels;
-  Tensor<T> decoder(given.batch * given.terms * given.channels * pixels, shift, random);
-  Tensor<T> kernels(given.batch * given.terms * given.groups * taps * outPixels, shift, random);
-  Tensor<T> logits(given.batch * given.terms * taps * pixels, shift, random);
-  Tensor<T> weight(given.batch * given.terms * pixels, shift, random);
-  Tensor<T> encoder(outputs, shift, random), base(outputs, shift, random),
-      output(outputs, shift, random);
-  Tensor<T> const encoderBefore = encoder;
+// Normal values as `type` stores them, `shift` elements from an aligned address.
+Buffer made(std::mt19937& random, int64_t count, double spread, DataType type, size_t shift, Values& values,
+            bool isSpecial = false) {
+  std::normal_distribution<float> normal(0, static_cast<float>(spread));
+  values.resize(static_cast<size_t>(count));
+  for (double& value : values) value = normal(random);
+  if (isSpecial) {
+    double const infinity = std::numeric_limits<double>::infinity();
+    double const special[] = {std::nan(""), infinity, -infinity, -infinity};
+    for (size_t i = 0; i < 1 + values.size() / 200; ++i) values[random() % values.size()] = special[random() % 4];
+  }
+  if (type != DataType::kBfloat16) return stored(values, type, shift);
+  Buffer buffer(values.size() * 2, shift * 2);
+  for (size_t i = 0; i < values.size(); ++i) {
+    uint16_t const bits = bfloat16FromFloat(static_cast<float>(values[i]));
+    std::memcpy(buffer.data() + i * 2, &bits, 2);
+    values[i] = floatFromBfloat16(bits);
+  }
+  return buffer;
+}
+
+double valueOf(Buffer const& buffer, DataType type, size_t index) {
+  if (type != DataType::kBfloat16) return element(buffer, type, index);
+  uint16_t bits;
+  std::memcpy(&bits, buffer.data() + index * 2, 2);
+  return floatFromBfloat16(bits);
+}
+
+double largest(Values const& values) {
+  double most = 0;
+  for (double value : values) most = std::isfinite(value) ? std::max(most, std::fabs(value)) : most;
+  return most;
+}
+
+// ---- one case -----------------------------------------------------------------------------------------------
+
+struct How {
+  DataType type;
+  size_t shift;  // of every tensor from its alignment, in elements
+  bool inPlace, isSpecial;
+  cuda::Emulation emulation;
+};
+
+// Rounding of the sums and of the softmax in float32, relative to the magnitudes that are summed; the error of the
+// softmax grows with the logits. Storage of the output, and on tensor cores of the weights, by `type`.
+double roomFor(UpsampleArguments const& a, double logits, double value, double magnitude, bool isMatrix) {
+  double const storage = a.type == DataType::kFloat32 ? 0 : a.type == DataType::kFloat16 ? 0x1p-11 : 0x1p-8;
+  return (4e-6 + 3e-7 * logits + (isMatrix ? storage : 0)) * magnitude + storage * std::fabs(value) + 1e-6;
+}
+
+void runCase(UpsampleCase const& c, How const& how, std::mt19937& random) {
+  int64_t const s = c.scale, low = c.height * c.width, plane = low * s * s, taps = c.kernelSize * c.kernelSize;
+  int64_t const outputs = c.batch * c.channels * plane;
   UpsampleArguments a;
-  a.batch = given.batch;
-  a.channels = given.channels;
-  a.height = given.height;
-  a.width = given.width;
-  a.kernelSize = given.kernelSize;
-  a.scale = given.scale;
-  a.groups = given.groups;
-  a.terms = given.terms;
-  a.decoder = decoder.data();
-  a.kernels = kernels.data();
-  a.decoderLogits = given.hasDecoderLogits ? logits.data() : nullptr;
-  a.softmax = given.softmax;
-  a.weightKind = given.weightKind;
-  a.weight = given.weightKind == DecoderWeight::kOne ? nullptr : weight.data();
-  a.encoder = given.hasEncoder ? encoder.data() : nullptr;
-  a.base = given.baseKind == 0 ? nullptr : base.data();
-  if (given.baseKind == 1) {
-    int64_t const width = given.width * given.scale;
-    int64_t const strides[4] = {given.channels * outPixels, outPixels, width, 1};
-    std::copy(strides, strides + 4, a.baseStrides);
-  } else if (given.baseKind == 2) {
-    a.baseStrides[1] = 1;
+  a.type = how.type, a.batch = c.batch, a.channels = c.channels, a.height = c.height, a.width = c.width;
+  a.kernelSize = c.kernelSize, a.scale = c.scale, a.groups = c.groups, a.terms = c.terms;
+  a.softmax = c.softmax, a.weightKind = c.weight;
+  UpsampleValues values;
+  double const spread = random() % 4 == 0 ? 20 : 2;
+  auto const make = [&](Values& where, int64_t count, double width, bool isSpecial = false) {
+    return made(random, count, width, how.type, how.shift, where, isSpecial);
+  };
+  Buffer const decoder = make(values.decoder, c.batch * c.terms * c.channels * low, 1);
+  Buffer const kernels = make(values.kernels, c.batch * c.terms * c.groups * taps * plane, c.softmax ? spread : 0.3,
+                              c.softmax && how.isSpecial);
+  Buffer decoderLogits, weight, encoder, base;
+  a.decoder = decoder.data(), a.kernels = kernels.data();
+  if (c.decoderLogits) a.decoderLogits = (decoderLogits = make(values.decoderLogits, c.batch * c.terms * taps * low, spread)).data();
+  if (c.weight != DecoderWeight::kOne) a.weight = (weight = make(values.weight, c.batch * c.terms * low, 2)).data();
+  if (c.encoder) a.encoder = (encoder = make(values.encoder, outputs, 1)).data();
+  if (c.base != Base::kNone) {
+    int64_t const wide = c.width * s;
+    int64_t const strides[][4] = {{}, {c.channels * plane, plane, wide, 1}, {0, 0, 0, 0}, {0, 1, 0, 0}, {wide, 0, 0, 1}};
+    int64_t const counts[] = {0, outputs, 1, c.channels, c.batch * wide};
+    std::copy_n(strides[static_cast<int>(c.base)], 4, a.baseStrides);
+    a.base = (base = make(values.base, counts[static_cast<int>(c.base)], 1)).data();
   }
-  a.output = inPlace ? encoder.data() : output.data();
-  std::string const name = std::string(given.name) + (sizeof(T) == 4 ? " float32" : " float16") +
-                           " shift " + std::to_string(shift) + " grid " + std::to_string(gridSize) +
-                           (inPlace ? " in place" : "");
-  expect(cuda::isValid(a), name + ": refused");
-  auto const nothing = static_cast<T>(-12345);
-  if (!inPlace) std::fill(output.elements.begin(), output.elements.end(), nothing);
-  fade::cuda::emulate<T>(a, gridSize);
-  T const* const found = static_cast<T const*>(a.output);
-  Tensor<T> encoderCopy = encoderBefore;
-  if (given.hasEncoder) a.encoder = encoderCopy.data();
+  Expected const want = expected(a, values);
+  Buffer output(static_cast<size_t>(outputs) * sizeOf(how.type), how.shift * sizeOf(how.type));
+  output.fill(0xff);  // NaN in every type
+  Buffer const& found = how.inPlace ? encoder : output;
+  a.output = found.data();
+  std::string const where = text(c) + " " + name(how.type) + " shift " + std::to_string(how.shift) + " order " +
+                            std::to_string(static_cast<int>(how.emulation.order)) + (how.inPlace ? " in place" : "") +
+                            (how.isSpecial ? " special logits" : "") +
+                            (how.emulation.hasMatrixUnits ? "" : " without matrix units");
+  expect(cuda::isValid(a), where + ": refused");
+  cuda::emulate(a, how.emulation);
+
+  bool const isMatrix = cuda::isMatrixCase(cuda::workOf(a)) && how.emulation.hasMatrixUnits;
+  double const logits = c.softmax ? largest(values.kernels) + largest(values.decoderLogits) : 0;
   double worst = 0;
-  for (int64_t n = 0, i = 0; n < given.batch; ++n) {
-    for (int64_t c = 0; c < given.channels; ++c) {
-      for (int64_t y = 0; y < given.height * given.scale; ++y) {
-        for (int64_t x = 0; x < given.width * given.scale; ++x, ++i) {
-          double const wanted = expected<T>(a, n, c, y, x);
-          double const error =
-              std::abs(static_cast<double>(found[i]) - wanted) / std::max(1.0, std::abs(wanted));
-          worst = std::isnan(error) ? INFINITY : std::max(worst, error);
-        }
-      }
-    }
+  std::string what;
+  for (size_t i = 0; i < want.value.size(); ++i) {
+    double const got = valueOf(found, how.type, i), value = want.value[i];
+    double const room = roomFor(a, logits, value, want.magnitude[i], isMatrix);
+    double const ratio = std::isnan(value) ? (std::isnan(got) ? 0 : 1e9) : std::fabs(got - value) / room;
+    if (ratio <= worst) continue;
+    worst = std::isnan(ratio) ? 1e9 : ratio;
+    what = "output " + std::to_string(i) + " is " + std::to_string(got) + ", expected " + std::to_string(value);
   }
-  expect(worst <= tolerance, name + ": error " + std::to_string(worst));
-  for (int64_t i = 0; i < shift && !inPlace; ++i) {
-    expect(output.elements[static_cast<size_t>(i)] == nothing, name + ": wrote before the output");
+  expect(worst <= 1, where + ": " + what);
+  Buffer const* const all[] = {&decoder, &kernels, &decoderLogits, &weight, &encoder, &base, &output};
+  for (Buffer const* each : all) {
+    expect(each->intact(), where + ": wrote outside of a tensor");
   }
 }
 
-void testNumbers() {
-  constexpr auto kOne = DecoderWeight::kOne, kGiven = DecoderWeight::kGiven,
-                 kGate = DecoderWeight::kOneMinusSigmoid;
-  std::vector<Case> cases;
-  for (int32_t const kernelSize : {1, 3, 5, 7}) {
-    for (int32_t const scale : {1, 2, 4}) {
-      cases.push_back(
-          {"reassemble", 2, 6, 3, 5, kernelSize, scale, 1, 1, false, false, false, 0, kOne});
-      cases.push_back({"reassemble 3 groups", 2, 6, 3, 5, kernelSize, scale, 3, 1, false, false,
-                       false, 0, kOne});
-      cases.push_back(
-          {"upsample", 2, 6, 3, 5, kernelSize, scale, 1, 1, true, true, false, 0, kGate});
-      cases.push_back(
-          {"upsample and add", 2, 6, 3, 5, kernelSize, scale, 1, 1, true, true, true, 1, kGate});
-      cases.push_back(
-          {"accumulate", 2, 6, 3, 5, kernelSize, scale, 1, 1, true, false, false, 2, kGiven});
-      cases.push_back({"accumulate 3 terms", 2, 6, 3, 5, kernelSize, scale, 1, 3, true, false,
-                       false, 3, kGiven});
-    }
+// What of `how` a case can have, in turns.
+void runTurn(UpsampleCase const& c, int64_t turn, std::mt19937& random) {
+  for (DataType const type : {DataType::kFloat32, DataType::kFloat16, DataType::kBfloat16}) {
+    How how{};
+    how.type = type;
+    how.shift = static_cast<size_t>(turn % 3 == 0 ? 1 : turn % 3 == 1 ? 0 : 2);
+    how.inPlace = c.encoder && turn % 4 == 3;
+    how.isSpecial = turn % 5 == 4;
+    how.emulation.order = static_cast<cuda::Order>(turn / 3 % 3);
+    how.emulation.copiesLate = turn % 7 != 6;
+    how.emulation.hasMatrixUnits = turn % 4 != 2;
+    runCase(c, how, random);
   }
-  cases.push_back({"one pixel", 1, 1, 1, 1, 5, 2, 1, 1, true, true, false, 0, kGate});
-  cases.push_back({"several tiles", 1, 19, 9, 70, 5, 2, 1, 1, true, true, false, 0, kGate});
-  cases.push_back({"whole tiles", 3, 2, 8, 64, 5, 2, 1, 1, true, true, true, 1, kGate});
-  cases.push_back({"many channels", 1, 300, 2, 3, 5, 2, 1, 1, true, true, false, 0, kGate});
-  cases.push_back({"groups in chunks", 1, 75, 2, 3, 5, 2, 3, 1, false, false, false, 0, kOne});
-  cases.push_back({"terms, dense base", 1, 20, 5, 3, 3, 2, 1, 2, true, false, true, 1, kGiven});
-  for (Case const& given : cases) {
-    for (int64_t const shift : {0, 1}) testCase<float>(given, shift, 1, false, 1e-5);
-    testCase<float>(given, 0, 7, false, 1e-5);
-    if (given.hasEncoder) testCase<float>(given, 0, 1, true, 1e-5);
-#ifdef __FLT16_MAX__
-    testCase<_Float16>(given, 0, 1, false, 1e-3);
-    testCase<_Float16>(given, 1, 1, false, 1e-3);
-#endif
-  }
-  std::printf("%zu cases against loops\n", cases.size());
 }
+
+// What random sizes seldom hit: rows of 16-byte accesses, several blocks and steps, both tiles, every addend, T = 2, 3, 4.
+std::vector<UpsampleCase> tunedCases() {
+  constexpr DecoderWeight kOne = DecoderWeight::kOne, kGiven = DecoderWeight::kGiven,
+                          kGate = DecoderWeight::kOneMinusSigmoid;
+  return {
+      // N, C, H, W, K, s, G, T, softmax, decoderLogits, encoder, weight, base
+      {2, 40, 5, 40, 5, 2, 1, 1, true, false, true, kGate, Base::kNone},
+      {1, 72, 16, 16, 5, 2, 1, 1, true, false, true, kGate, Base::kNone},
+      {1, 16, 9, 44, 5, 2, 1, 1, true, true, true, kGate, Base::kDense},
+      {1, 33, 10, 8, 5, 2, 1, 1, true, true, true, kGate, Base::kDense},
+      {1, 50, 4, 64, 5, 2, 1, 1, true, false, false, kGiven, Base::kDense},
+      {1, 20, 4, 32, 5, 2, 1, 1, true, false, false, kGiven, Base::kChannel},
+      {2, 20, 4, 32, 5, 2, 1, 1, true, true, true, kGate, Base::kRow},
+      {1, 48, 6, 24, 5, 2, 3, 1, false, false, false, kOne, Base::kNone},
+      {1, 48, 6, 24, 5, 2, 3, 1, true, false, false, kOne, Base::kScalar},
+      {1, 40, 7, 48, 5, 2, 1, 2, true, false, false, kGiven, Base::kDense},
+      {2, 70, 9, 16, 5, 2, 1, 3, true, false, false, kGiven, Base::kDense},
+      {1, 35, 5, 40, 5, 2, 1, 3, true, true, false, kGate, Base::kChannel},
+      {1, 35, 5, 21, 5, 2, 1, 3, true, false, false, kGiven, Base::kRow},
+      {1, 18, 4, 16, 5, 2, 2, 4, true, false, false, kGiven, Base::kDense},
+  };
+}
+
+// ---- how a launch is divided --------------------------------------------------------------------------------
 
 // Blocks of sizes that no memory holds: every one in its place, and addresses beyond 32 bits.
 void testLargeSizes() {
   UpsampleArguments a;
-  a.batch = 70'000;
-  a.channels = 96;
-  a.groups = 3;
-  a.height = 5'001;
-  a.width = 9'999;
-  using Of = cuda::Shape<5, 2, false>;
-  cuda::Grid const grid = cuda::gridFor(a, Of::kParts);
+  a.batch = 70'000, a.channels = 96, a.groups = 3, a.height = 5'001, a.width = 9'999;
+  cuda::Grid const grid = cuda::gridFor(a, {32, 4, 1, 16, 1024});
   expect(grid.tilesX == 313 && grid.tilesY == 1251 && grid.chunks == 1, "large: tiles");
   expect(grid.blocks == int64_t{313} * 1251 * 3 * 70'000, "large: number of blocks");
   cuda::Block const last = cuda::blockAt(a, grid, grid.blocks - 1);
-  expect(last.n == 69'999 && last.group == 2 && last.firstChannel == 64 && last.lastChannel == 96,
-         "large: last channels");
+  expect(last.n == 69'999 && last.group == 2 && last.firstChannel == 64 && last.lastChannel == 96, "large: last channels");
   expect(last.x == 312 * 32 && last.y == 1250 * 4, "large: last tile");
-  cuda::Thread<float, 5, 2, false> const thread(a, last, true, 14, 0);
-  expect(thread.isInside(), "large: the last pixel is inside");
-  expect(!cuda::Thread<float, 5, 2, false>(a, last, true, 15, 0).isInside(),
-         "large: one beyond is not");
-  expect(!cuda::Thread<float, 5, 2, false>(a, last, true, 14, 1).isInside(),
-         "large: one below is not");
-  int64_t const pixels = int64_t{2 * 5'001} * (2 * 9'999);
-  expect(thread.outputIndex(95, 1) == 70'000 * 96 * pixels - 2,
-         "large: address of the last outputs");
 }
 
 void testChunks() {
   UpsampleArguments a;
-  a.batch = 1;
-  a.channels = 256;
-  a.height = a.width = 8;  // 2 tiles
-  cuda::Grid grid = cuda::gridFor(a, 1);
-  expect(grid.channelsPerChunk == 8 && grid.chunks == 32, "chunks: few blocks divide the channels");
+  a.batch = 8, a.channels = 256, a.height = a.width = 16;
+  cuda::Division const division{16, 8, 1, 16, 1024};
+  cuda::Grid grid = cuda::gridFor(a, division);
+  expect(grid.channelsPerChunk == 16 && grid.blocks == 256, "chunks: few blocks divide the channels");
   a.height = a.width = 1024;
-  grid = cuda::gridFor(a, 1);
+  grid = cuda::gridFor(a, division);
   expect(grid.chunks == 1, "chunks: many do not");
-  a.channels = 7;
-  a.height = a.width = 8;
-  grid = cuda::gridFor(a, 1);
-  expect(grid.channelsPerChunk == 7 && grid.chunks == 1, "chunks: never below the fewest");
+  a.channels = 7, a.height = a.width = 8;
+  grid = cuda::gridFor(a, division);
+  expect(grid.channelsPerChunk == 16 && grid.chunks == 1, "chunks: never below a step");
+  a.channels = 40;
+  grid = cuda::gridFor(a, {16, 8, 1, 16, 16});
+  cuda::Block const block = cuda::blockAt(a, grid, 1);
+  expect(grid.chunks == 2 && block.firstChannel == 32 && block.lastChannel == 40, "chunks: the last one is shorter");
 }
 
 void testAlignment() {
-  alignas(16) float numbers[8] = {};
+  alignas(64) uint16_t numbers[64] = {};
   UpsampleArguments good;
-  good.kernels = good.encoder = &numbers[0];
-  good.output = &numbers[4];
-  expect(cuda::rowsAreAligned(good, 16), "alignment: all four");
-  good.encoder = nullptr;
-  expect(cuda::rowsAreAligned(good, 16), "alignment: without an encoder");
-  for (int32_t tensor = 0; tensor < 3; ++tensor) {
+  good.type = DataType::kFloat16, good.batch = good.channels = good.height = 1, good.width = 4;
+  good.decoder = good.kernels = good.encoder = &numbers[0];
+  good.output = &numbers[32];
+  expect(cuda::workOf(good).hasWideRows, "alignment: all of it");
+  for (int32_t tensor = 0; tensor < 6; ++tensor) {
     UpsampleArguments bad = good;
-    if (tensor == 0) bad.kernels = &numbers[1];
-    if (tensor == 1) bad.encoder = &numbers[1];
-    if (tensor == 2) bad.output = &numbers[1];
-    expect(!cuda::rowsAreAligned(bad, 8), "alignment: tensor " + std::to_string(tensor));
-    expect(cuda::rowsAreAligned(bad, 4),
-           "alignment: single elements, tensor " + std::to_string(tensor));
+    if (tensor == 0) bad.kernels = &numbers[4];
+    if (tensor == 1) bad.encoder = &numbers[4];
+    if (tensor == 2) bad.output = &numbers[4];
+    if (tensor == 3) bad.base = &numbers[4], bad.baseStrides[3] = 1;
+    if (tensor == 4) bad.decoder = &numbers[2];
+    if (tensor == 5) bad.width = 6;
+    expect(!cuda::workOf(bad).hasWideRows, "alignment: tensor " + std::to_string(tensor));
   }
+  good.decoder = &numbers[4];
+  expect(cuda::workOf(good).hasWideRows, "alignment: 8 bytes are enough for the decoder");
+  good.base = &numbers[0], good.baseStrides[2] = 4, good.baseStrides[3] = 1;
+  expect(!cuda::workOf(good).hasWideRows, "alignment: strides of the base");
+  expect(cuda::rowsAreAligned(cuda::workOf(good), 2, 8), "alignment: which are multiples of 8 bytes");
+  good.base = &numbers[1], good.baseStrides[3] = 0;
+  expect(cuda::workOf(good).hasWideRows, "alignment: single elements");
 }
 
 void testRefusals() {
   float number = 0;
   UpsampleArguments good;
   good.batch = good.channels = good.height = good.width = 1;
-  good.decoder = good.kernels = &number;
-  good.output = &number;
+  good.decoder = good.kernels = good.output = &number;
   expect(cuda::isValid(good), "refusals: a good one");
-  UpsampleArguments bad = good;
-  bad.groups = 2;
-  expect(!cuda::isValid(bad), "refusals: groups do not divide");
-  bad = good;
-  bad.groups = 0;
-  expect(!cuda::isValid(bad), "refusals: no group");
-  bad = good;
-  bad.width = -1;
-  expect(!cuda::isValid(bad), "refusals: negative");
-  bad = good;
-  bad.width = int64_t{1} << 40;
-  expect(!cuda::isValid(bad), "refusals: a side beyond 32 bits");
-  bad = good;
-  bad.kernels = nullptr;
-  expect(!cuda::isValid(bad), "refusals: no kernels");
-  bad = good;
-  bad.weightKind = DecoderWeight::kGiven;
-  expect(!cuda::isValid(bad), "refusals: no weight");
-  bad = good;
-  bad.encoder = &number;
-  expect(!cuda::isValid(bad), "refusals: an encoder without a gate");
-  bad = good;
-  bad.decoderLogits = &number;
-  expect(!cuda::isValid(bad), "refusals: logits without a softmax");
-  bad = good;
-  bad.height = 0;
-  bad.decoder = bad.kernels = nullptr;
-  expect(cuda::isValid(bad), "refusals: an empty one needs nothing");
+  auto const refuses = [&](char const* what, auto const& spoil) {
+    UpsampleArguments bad = good;
+    spoil(bad);
+    expect(!cuda::isValid(bad), std::string("refusals: ") + what);
+  };
+  refuses("groups do not divide", [](UpsampleArguments& a) { a.groups = 2; });
+  refuses("no group", [](UpsampleArguments& a) { a.groups = 0; });
+  refuses("no term", [](UpsampleArguments& a) { a.terms = 0; });
+  refuses("K", [](UpsampleArguments& a) { a.kernelSize = 2; });
+  refuses("scale", [](UpsampleArguments& a) { a.scale = 3; });
+  refuses("negative", [](UpsampleArguments& a) { a.width = -1; });
+  refuses("a side beyond 32 bits", [](UpsampleArguments& a) { a.width = int64_t{1} << 40; });
+  refuses("no kernels", [](UpsampleArguments& a) { a.kernels = nullptr; });
+  refuses("no weight", [](UpsampleArguments& a) { a.weightKind = DecoderWeight::kGiven; });
+  refuses("an encoder without a gate", [&](UpsampleArguments& a) { a.encoder = &number; });
+  refuses("logits without a softmax", [&](UpsampleArguments& a) { a.decoderLogits = &number; });
+  good.height = 0, good.decoder = good.kernels = nullptr;
+  expect(cuda::isValid(good), "refusals: an empty one needs nothing");
 }
 
-}  // namespace
+int64_t number(int count, char** words, char const* option, int64_t otherwise) {
+  for (int i = 1; i + 1 < count; ++i) {
+    if (std::strcmp(words[i], option) == 0) return std::atoll(words[i + 1]);
+  }
+  return otherwise;
+}
 
-int main() {
-  testNumbers();
+int run(int argumentCount, char** words) {
+  std::mt19937 random(static_cast<uint32_t>(number(argumentCount, words, "--seed", 1)));
+  int64_t turn = 0;
+  for (UpsampleCase const& c : tunedCases()) {
+    for (int64_t i = 0; i < 3; ++i) runTurn(c, turn++, random);
+    ++turn;
+  }
+  for (UpsampleCase const& c : upsampleCases()) runTurn(c, turn++, random);
+  int64_t const count = number(argumentCount, words, "--count", 40);
+  for (int64_t i = 0; i < count; ++i) runTurn(madeUpsampleCase(random), turn++, random);
   testLargeSizes();
   testChunks();
   testAlignment();
   testRefusals();
-  std::printf(failures == 0 ? "PASSED\n" : "FAILED: %d\n", failures);
+  std::printf("%lld checks, %lld failed\n", static_cast<long long>(checks), static_cast<long long>(failures));
   return failures == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
+
+}  // namespace
+}  // namespace fade::tests
+
+int main(int argumentCount, char** words) { return fade::tests::run(argumentCount, words); }
