@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 import torch
 
@@ -18,15 +20,18 @@ from fade_deploy.checkpoints.recognise import assumptions, model_from_checkpoint
 from fade_deploy.contract import Head
 from fade_deploy.errors import ExportError, RecipeError
 from fade_deploy.graph.onnx_from_model import GraphOptions, onnx_from_model
+from fade_deploy.graph.passes import inline_functions
+from fade_deploy.graph.precision import Typing, typed
 from fade_deploy.models.a2u_matting import A2UMatting
 from fade_deploy.models.deployed import Deployed, DeployedMatting, DeployedSegmentation
 from fade_deploy.models.fusion.fuse import rewritten
 from fade_deploy.models.fusion.replaced import replaced_modules
 from fade_deploy.models.segformer import SegFormer
+from fade_deploy.precision import Precision, PrecisionPlan, check_io, lowest_of, plan_for
 from fade_deploy.recipe import Recipe, Shape
 from fade_deploy.tolerances import tolerance
 from fade_deploy.verify.agreement import SCORES
-from fade_deploy.verify.inputs import verification_inputs
+from fade_deploy.verify.inputs import VerificationInput, verification_inputs
 
 __all__ = ["export"]
 
@@ -54,14 +59,18 @@ def export(
     source = Path(checkpoint)
     target = Path(output) if output is not None else Path(f"{source.stem}.onnx")
     check_target(target, opset=options.opset, library=options.library, force=options.force)
+    plan = _plan(options)
 
     read = read_checkpoint(source, ema=options.ema)
     recipe = recipe_for(read, options.recipe)
     model = model_from_checkpoint(read, recipe)
     head = _head(model, options)
-    bound = tolerance(recipe.probs_tolerance if head is Head.PROBS else recipe.tolerance)
+    lowest = lowest_of([plan.lowest, options.io_precision]) if plan else Precision.FP32
+    bound = tolerance(recipe.probs_tolerance if head is Head.PROBS else recipe.tolerance, lowest)
     shapes = _verification_shapes(model, recipe, options)
     inputs = verification_inputs(recipe, shapes, embed_preprocess=options.embed_preprocess)
+    if options.io_precision is Precision.FP16:
+        inputs = (_in_float16(batch) for batch in inputs)
     kind = DeployedMatting if isinstance(model, A2UMatting) else DeployedSegmentation
     deployed = kind(model, head=head, recipe=recipe, embed_preprocess=options.embed_preprocess).eval()
     size = options.shape or Shape(1, 512, 512)
@@ -70,13 +79,19 @@ def export(
     logger.info("read: %s, %s, %s upsampling", source.name, facts["backbone"], facts["upsampler"])
 
     start = time.perf_counter()
-    graph = _graph(deployed.with_model(exported), options)
+    # A plan speaks of operators, so their bodies are inlined after it.
+    graph = _graph(deployed.with_model(exported), options, inline=options.standard_ops and plan is None)
+    typing = None
+    if plan is not None:
+        typing = _typed(graph, plan, options)
+        facts["precision"] = typing.as_dict()
     logger.info("export: opset %d, %d nodes (%.1f s)", options.opset, len(graph.graph), time.perf_counter() - start)
     return publish_verified(
         graph,
         facts,
         target,
-        eager=_eager(deployed),
+        eager=_eager(deployed, options.io_precision),
+        typing=typing,
         outputs=[head.output],
         inputs=inputs,
         bound=bound,
@@ -119,7 +134,7 @@ def _verification_shapes(model: SegFormer | A2UMatting, recipe: Recipe, options:
     return shapes
 
 
-def _graph(deployed: Deployed, options: ExportOptions) -> ir.Model:
+def _graph(deployed: Deployed, options: ExportOptions, *, inline: bool) -> ir.Model:
     multiple = deployed.recipe.size_multiple
     # With a dynamic shape no example size may be 1 or equal another: the exporter would take them for constants.
     example = deployed.example(options.shape or Shape(2, 2 * multiple, 3 * multiple))
@@ -131,14 +146,41 @@ def _graph(deployed: Deployed, options: ExportOptions) -> ir.Model:
             for name, inner in (("height", "rows"), ("width", "columns"))
         },
         opset=options.opset,
-        standard_ops=options.standard_ops,
+        standard_ops=inline,
         wrapper="model.",
         replaced=replaced_modules(deployed.model),
     )
     return onnx_from_model(deployed, example, graph_options)
 
 
-def _eager(deployed: Deployed) -> Eager:
+def _plan(options: ExportOptions) -> PrecisionPlan | None:
+    """What the graph is typed by; None where all of it is to be float32."""
+    check_io(options.io_precision)
+    plan = plan_for(options.precision, options.precision_plan)
+    if lowest_of([plan.lowest, options.io_precision]) is Precision.FP32:
+        return None
+    opset = plan.lowest.lowest_opset
+    if options.opset < opset:
+        raise ExportError(
+            f"{plan.lowest} needs opset {opset} or newer, from which on Conv takes {plan.lowest.type_name}; given "
+            f"{options.opset}: give --opset {opset} (in Python, opset={opset})"
+        )
+    return plan
+
+
+def _typed(graph: ir.Model, plan: PrecisionPlan, options: ExportOptions) -> Typing:
+    typing = typed(graph, plan, io=options.io_precision)
+    if options.standard_ops:
+        inline_functions(graph)
+    return typing
+
+
+def _in_float16(batch: VerificationInput) -> VerificationInput:
+    tensors = {name: x.astype(np.float16) if x.dtype == np.float32 else x for name, x in batch.tensors.items()}
+    return replace(batch, tensors=tensors)
+
+
+def _eager(deployed: Deployed, io_precision: Precision) -> Eager:
     output = deployed.head.output
 
     def with_scores(**tensors: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -147,4 +189,8 @@ def _eager(deployed: Deployed) -> Eager:
         scores = deployed.class_scores(**tensors)
         return {output: deployed.from_scores(scores), SCORES: scores}
 
-    return with_scores
+    def through_float16(**tensors: torch.Tensor) -> dict[str, torch.Tensor]:
+        results = with_scores(**{name: x.float() if x.is_floating_point() else x for name, x in tensors.items()})
+        return {name: x.half() if name == output and x.is_floating_point() else x for name, x in results.items()}
+
+    return through_float16 if io_precision is Precision.FP16 else with_scores

@@ -111,6 +111,7 @@ def _inspect_onnx(path: Path) -> dict[str, Any]:
         "nodes": dict(Counter(_op(node) for node in model.graph.node).most_common()),
         "functions": {function.name: len(function.node) for function in model.functions},
         "weights": sum(_elements(initializer) for initializer in model.graph.initializer),
+        "weight_types": _by_type(onnx, model.graph.initializer),
     }
     return {
         **measured,
@@ -120,15 +121,26 @@ def _inspect_onnx(path: Path) -> dict[str, Any]:
     }
 
 
+def _by_type(onnx: Any, initializers: Any) -> dict[str, int]:
+    """Element type -> how many numbers are stored in it, most first."""
+    counts: Counter[str] = Counter()
+    for initializer in initializers:
+        counts[_type_name(onnx, initializer.data_type)] += _elements(initializer)
+    return dict(counts.most_common())
+
+
 def _tensor(onnx: Any, value: Any) -> str:
     tensor = value.type.tensor_type
     sizes = ", ".join(
         dim.dim_param or (str(dim.dim_value) if dim.HasField("dim_value") else "?") for dim in tensor.shape.dim
     )
+    return f"{value.name} {_type_name(onnx, tensor.elem_type)} [{sizes}]"
+
+
+def _type_name(onnx: Any, number: int) -> str:
     types = onnx.TensorProto.DataType
-    known = tensor.elem_type in types.values()  # the checker lets any number pass
-    kind = types.Name(tensor.elem_type).lower() if known else f"type {tensor.elem_type}"
-    return f"{value.name} {kind} [{sizes}]"
+    known = number in types.values()  # the checker lets any number pass
+    return str(types.Name(number)).lower() if known else f"type {number}"
 
 
 def _op(node: Any) -> str:

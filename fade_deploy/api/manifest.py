@@ -21,6 +21,7 @@ from fade_deploy.models.complexity import count
 from fade_deploy.models.deployed import Deployed
 from fade_deploy.models.fusion.fuse import Rewrite
 from fade_deploy.models.segformer import SegFormer
+from fade_deploy.precision import PrecisionPlan
 from fade_deploy.recipe import Recipe, Shape
 from fade_deploy.runtimes.ort import ort_version
 from fade_deploy.tolerances import Tolerance
@@ -99,6 +100,7 @@ def manifest_document(
     agreements: Sequence[Agreement],
     passed: bool,
     native: Path | None,
+    plan: PrecisionPlan | None,
     verification: str,
     reproduce: str,
 ) -> dict[str, Any]:
@@ -112,6 +114,7 @@ def manifest_document(
         "artefact": {"file": target.name, "sha256": artefact.sha256_of(staged), "bytes": staged.stat().st_size},
         "passed": passed,
         **facts,
+        **({} if plan is None else {"precision_plan": plan.as_dict()}),
         "agreement": {
             "reference": f"PyTorch {torch.__version__}, eager, CPU",
             "candidate": f"ONNX Runtime {ort_version()}, CPU",

@@ -19,6 +19,9 @@ from polygraphy.backend.onnxrt import OnnxrtRunner
 from fade_deploy import artefact, contract
 from fade_deploy.api.manifest import manifest_document
 from fade_deploy.errors import ExportError, InputError
+from fade_deploy.graph.emulation import emulate_low_types
+from fade_deploy.graph.precision import Typing
+from fade_deploy.precision import Precision, lowest_of
 from fade_deploy.runtimes.eager import EagerRunner
 from fade_deploy.runtimes.native_libraries import NONE, NativeLibrary, library_for
 from fade_deploy.runtimes.ort import ort_version, session_from_onnx
@@ -29,6 +32,8 @@ from fade_deploy.verify.inputs import VerificationInput
 __all__ = ["ExportResult", "check_target", "publish_verified"]
 
 STANDARD_OPERATORS, NATIVE_OPERATORS = "standard operators", "native operators"
+# What onnxruntime and our native operators take on the CPU: of bfloat16 it has hardly any operator.
+_COMPUTED = (Precision.FP32, Precision.FP16)
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +87,7 @@ def publish_verified(
     bound: Tolerance,
     library: str,
     manifest_facts: Mapping[str, str],
+    typing: Typing | None = None,
     notes: tuple[str, ...] = (),
 ) -> ExportResult:
     """Write ``graph`` with ``facts`` inside, compare the very file with PyTorch, and give it its name and manifest.
@@ -96,6 +102,7 @@ def publish_verified(
         bound: The tolerated error.
         library: Native operators to compare, too: ``auto``, the installed ones, if there are; ``none``; or a path.
         manifest_facts: What only the manifest says: ``verification`` and ``reproduce``.
+        typing: How the graph was typed; None for float32.
         notes: For the result.
     """
     graph.metadata_props[contract.METADATA_KEY] = json.dumps(facts, sort_keys=True, ensure_ascii=False)
@@ -103,16 +110,28 @@ def publish_verified(
     onnx.checker.check_model(data, full_check=True)
     with artefact.staged(asked, data) as staged:
         has_ours = any(node.domain == contract.DOMAIN for node in graph.graph)
-        native = library_for(library, NativeLibrary.ONNXRUNTIME_CPU) if has_ours else None
-        agreements = _verify(staged, native, eager, outputs, inputs, bound)
+        low = lowest_of(typing.nodes) if typing else Precision.FP32
+        native = library_for(library, NativeLibrary.ONNXRUNTIME_CPU) if has_ours and low in _COMPUTED else None
+        sessions = _sessions(staged, native) if low in _COMPUTED else {}
+        if low is not Precision.FP32:
+            sessions[f"{low.type_name} emulated in float32"] = _emulating_session(staged)
+        agreements = _verify(sessions, eager, outputs, inputs, bound)
         passed = all(agreement.passed for agreement in agreements)
         target = asked if passed else _unverified(asked)
+        if low not in _COMPUTED:
+            notes = (
+                *notes,
+                f"onnxruntime can't run {low.type_name} on the CPU: a float32 twin of the file was compared, with its "
+                "weights, rounded where it rounds",
+            )
         if not passed and all(agreement.passed for agreement in agreements if agreement.candidate != NATIVE_OPERATORS):
             notes = (*notes, f"only {native} disagrees: --library none exports for standard operators")
         if not passed and asked.exists():
             notes = (*notes, f"{asked} is of an earlier export and was left as it is")
         manifest = target.with_suffix(".json")
-        document = manifest_document(facts, staged, target, bound, agreements, passed, native, **manifest_facts)
+        document = manifest_document(
+            facts, staged, target, bound, agreements, passed, native, typing.plan if typing else None, **manifest_facts
+        )
         with artefact.staged(manifest, artefact.json_bytes(document)) as staged_manifest:
             artefact.publish(staged, target)
             artefact.publish(staged_manifest, manifest)
@@ -125,18 +144,9 @@ def _unverified(target: Path) -> Path:
     return target.with_suffix(".unverified.onnx")
 
 
-def _verify(
-    path: Path,
-    native: Path | None,
-    eager: Eager,
-    outputs: Sequence[str],
-    inputs: Iterable[VerificationInput],
-    bound: Tolerance,
-) -> list[Agreement]:
-    """Compare the file on disk with the eager module, one line of log for each output and shape.
-
-    In standard operators, which is what any runtime has, and with those of the library ``native``, because sessions on
-    this machine use them.
+def _sessions(path: Path, native: Path | None) -> dict[str, Any]:
+    """In standard operators, which is what any runtime has, and with those of the library ``native``, because sessions
+    on this machine use them.
     """
     try:
         sessions = {STANDARD_OPERATORS: session_from_onnx(path, library=NONE)}
@@ -147,6 +157,30 @@ def _verify(
         ) from error
     if native is not None:
         sessions[NATIVE_OPERATORS] = session_from_onnx(path, library=native)
+    return sessions
+
+
+def _emulating_session(path: Path) -> Any:
+    """Of a float32 twin made from the file's bytes, which rounds wherever the file does.
+
+    Of a float16 file onnxruntime drops, on the CPU, the casts between the operators that it computes in float32 (1.31,
+    at every optimisation level): there nothing is rounded but weights, and nothing overflows.
+    """
+    twin = ir.load(path)
+    emulate_low_types(twin)
+    data = ir.serde.serialize_model(twin).SerializeToString()
+    with artefact.staged(path.with_suffix(".emulated.onnx"), data) as staged:
+        return session_from_onnx(staged, library=NONE)
+
+
+def _verify(
+    sessions: Mapping[str, Any],
+    eager: Eager,
+    outputs: Sequence[str],
+    inputs: Iterable[VerificationInput],
+    bound: Tolerance,
+) -> list[Agreement]:
+    """Compare the file on disk with the eager module, one line of log for each output and shape."""
     candidates = [OnnxrtRunner(session, name=name) for name, session in sessions.items()]
     agreements: list[Agreement] = []
     for batch in inputs:
@@ -156,7 +190,7 @@ def _verify(
                 np.dtype(batch.tensors[given.name].dtype),
                 tuple(size if isinstance(size, int) else -1 for size in given.shape),
             )
-            for given in sessions[STANDARD_OPERATORS].get_inputs()
+            for given in next(iter(sessions.values())).get_inputs()
         }
         start = time.perf_counter()
         try:

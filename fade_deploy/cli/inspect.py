@@ -85,7 +85,8 @@ def _text(key: str, value: Any) -> str:
     if key == "rewrites" and isinstance(value, list) and all(isinstance(entry, dict) for entry in value):
         return "; ".join(f"{e.get('name')}: {e.get('macs_before')} -> {e.get('macs_after')} MACs" for e in value)
     if isinstance(value, dict):
-        return ", ".join(f"{name} {content}" for name, content in value.items())
+        parts = {name: _text("", content) if isinstance(content, dict) else content for name, content in value.items()}
+        return ("; " if parts != value else ", ").join(f"{name} {content}" for name, content in parts.items())
     if isinstance(value, list):
         return "; ".join(str(entry) for entry in value)
     return str(value)

@@ -138,22 +138,24 @@ def weighted_softmax(
 
     ``exp(l - max) * (w / sum)`` divides once per output pixel instead of K*K times. All of it happens on planes: there
     ONNX Runtime reduces over the taps several times faster than over axis 1 of an image, and what is given at the
-    source's size is broadcast and never written large.
+    source's size is broadcast and never written large. In float32 where the writer widens: a softmax is a sum of small
+    terms, and the native kernels compute it so whatever their inputs' type; the planes have the logits' type again.
     """
     side, scale, taps = tiles.side, tiles.scale, tiles.kernel_size**2
     pixels = (side, scale, side, scale)  # of a tile: source row, row within it, source column, column within it
-    logits = planes_of_tiles(b, tiles, encoder_logits, scale)
+    logits = b.widened(planes_of_tiles(b, tiles, encoder_logits, scale))
     if decoder_logits is not None:
-        low = b.reshape(planes_of_tiles(b, tiles, decoder_logits, 1), 0, side, 1, side, 1, -1)
+        low = b.reshape(b.widened(planes_of_tiles(b, tiles, decoder_logits, 1)), 0, side, 1, side, 1, -1)
         logits = b("Add", b.reshape(logits, 0, *pixels, -1), low)
     logits = b.reshape(logits, 0, side**2 * scale**2 * terms, taps, tiles.count)
     axis = b.ints([2])
     exponentials = b("Exp", b("Sub", logits, b("ReduceMax", logits, axis, keepdims=1)))
     total = b("ReduceSum", exponentials, axis, keepdims=1)
-    weight = b.reshape(planes_of_tiles(b, tiles, decoder_weight, 1), 0, side, 1, side, 1, -1)
+    weight = b.reshape(b.widened(planes_of_tiles(b, tiles, decoder_weight, 1)), 0, side, 1, side, 1, -1)
     normaliser = b("Div", weight, b.reshape(total, 0, *pixels, -1))
     normaliser = b.reshape(normaliser, 0, side**2 * scale**2 * terms, 1, tiles.count)
-    return b.reshape(b("Mul", exponentials, normaliser), 0, -1, tiles.count)
+    weights = b.narrowed(b("Mul", exponentials, normaliser), encoder_logits)
+    return b.reshape(weights, 0, -1, tiles.count)
 
 
 def with_zeros(b: BodyWriter, table: ir.Value, spare: ir.Value | None = None) -> ir.Value:

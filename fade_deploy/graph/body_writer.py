@@ -13,10 +13,16 @@ _NEAREST = {"mode": "nearest", "nearest_mode": "floor", "coordinate_transformati
 
 
 class BodyWriter:
-    """Records nodes: ``b("Add", x, y)`` is the sum. Sizes and indices are int64 constants."""
+    """Records nodes: ``b("Add", x, y)`` is the sum. Sizes and indices are int64 constants.
 
-    def __init__(self) -> None:
+    Args:
+        float32_softmax: What is between :meth:`widened` and :meth:`narrowed` is computed in float32, for inputs of a
+            lower type; otherwise both do nothing.
+    """
+
+    def __init__(self, *, float32_softmax: bool = False) -> None:
         self.tape = ir.tape.Tape()
+        self.float32_softmax = float32_softmax
 
     def __call__(self, op_type: str, *inputs: ir.Value | None, **attributes: int | str | Sequence[int]) -> ir.Value:
         """The (first) output of a node of the default domain."""
@@ -70,6 +76,14 @@ class BodyWriter:
         """A number as a [1] of another value's dtype."""
         constant = self.tape.op("Constant", [], {"value": ir.tensor(np.array([number], np.float32))})
         return self("CastLike", constant, like)
+
+    def widened(self, value: ir.Value) -> ir.Value:
+        """A value in float32."""
+        return self("Cast", value, to=ir.DataType.FLOAT.value) if self.float32_softmax else value
+
+    def narrowed(self, value: ir.Value, like: ir.Value) -> ir.Value:
+        """A value of :meth:`widened` in another value's dtype."""
+        return self("CastLike", value, like) if self.float32_softmax else value
 
     def repeat_to(self, low: ir.Value, size: ir.Value) -> ir.Value:
         """[N, T, H, W] -> [N, T, s*H, s*W], the last two given as ``size``: each pixel becomes an s x s block."""

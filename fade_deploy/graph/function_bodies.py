@@ -1,7 +1,8 @@
 """The operators of domain ``fade`` as ONNX functions of standard ops: what a runtime without our library runs.
 
 Every body is dynamic in batch, height, width and channels, generic in its floating dtype (no typed constant meets
-the data), and free of If, Loop and Scan. K, scale, groups and terms are baked in: one node name, one body.
+the data; with ``float32_softmax`` none above float32), and free of If, Loop and Scan. K, scale, groups and terms are
+baked in: one node name, one body.
 """
 
 from __future__ import annotations
@@ -24,12 +25,15 @@ PLUGIN_ATTRIBUTES = {"plugin_namespace": contract.DOMAIN, "plugin_version": str(
 _PARTS = 4  # with more, small images lose time and large ones gain nothing
 
 
-def function_body(operator: contract.Operator, opset: int, **attributes: int) -> ir.Function:
+def function_body(
+    operator: contract.Operator, opset: int, *, float32_softmax: bool = False, **attributes: int
+) -> ir.Function:
     """The ONNX function of ``operator`` for these attribute values.
 
     Args:
         operator: One of ``contract.OPERATORS``.
         opset: Version of the default domain; the checker wants it equal to the model's.
+        float32_softmax: Compute the softmax over the kernel in float32, for inputs of a lower type.
         **attributes: The operator's integer attributes.
 
     Raises:
@@ -37,7 +41,7 @@ def function_body(operator: contract.Operator, opset: int, **attributes: int) ->
     """
     name = operator.node_name(**attributes)
     inputs = [ir.val(input_name) for input_name, _ in operator.inputs]
-    body = BodyWriter()
+    body = BodyWriter(float32_softmax=float32_softmax)
     output = _BODIES[operator.name](body, *inputs, **attributes)
     output.name = "output"
     graph = ir.Graph(inputs, [output], nodes=body.tape.nodes, opset_imports={"": opset}, name=name)

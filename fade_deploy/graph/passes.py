@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import onnx_ir as ir
 import onnx_ir.passes.common as common_passes
@@ -35,7 +36,7 @@ def attach_function_bodies(model: ir.Model) -> None:
         if node.domain != contract.DOMAIN or (node.domain, node.op_type, "") in model.functions:
             continue
         operator = operators[node.op_type.partition("_")[0]]
-        attributes = {name: node.attributes[name].as_int() for name, _ in operator.attributes}
+        attributes: dict[str, Any] = {name: node.attributes[name].as_int() for name, _ in operator.attributes}
         function = function_body(operator, opset, **attributes)
         model.functions[function.identifier()] = function
     model.graph.opset_imports.setdefault(contract.DOMAIN, contract.VERSION)

@@ -20,6 +20,7 @@ from fade_deploy.runtimes.ort import output_of, session_from_onnx
 __all__ = ["DeployedFile", "check_picture"]
 
 _INPUTS = {Task.SEGMENTATION: {"image": 3}, Task.MATTING: {"image": 3, "trimap": 1}}  # with their channels
+_FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 _PREDICTORS = {Task.SEGMENTATION: "Predictor", Task.MATTING: "MattingPredictor"}
 
 
@@ -69,14 +70,15 @@ class DeployedFile:
                 f"has the inputs {', '.join(given.name for given in inputs)}", ", ".join(_INPUTS[self.task])
             )
         sides = [self._declared_sides(given) for given in inputs]
+        self._dtypes = {given.name: _FLOATS.get(given.type, np.uint8) for given in inputs}
         if sides.count(sides[0]) != len(sides):
             raise self._foreign("has inputs of different sizes", "equal ones")
         self.height: int | None = sides[0][0]
         self.width: int | None = sides[0][1]
-        kind = "tensor(int64)" if self.head is Head.LABELS else "tensor(float)"
+        kinds = ["tensor(int64)"] if self.head is Head.LABELS else list(_FLOATS)
         given = next(output for output in self._session.get_outputs() if output.name == self.head.output)
-        if given.type != kind:
-            raise self._foreign(f"has an output '{given.name}' of {given.type}", kind)
+        if given.type not in kinds:
+            raise self._foreign(f"has an output '{given.name}' of {given.type}", " or ".join(kinds))
 
     def require(self, task: Task) -> None:
         """Refuse a model of another task.
@@ -99,13 +101,14 @@ class DeployedFile:
         return np.ascontiguousarray(((picture - mean) / std).transpose(2, 0, 1)[None])
 
     def run(self, **inputs: NDArray[Any]) -> NDArray[Any]:
-        """The output for one picture, without its batch axis.
+        """The output for one picture, without its batch axis; floats as float32, whatever the file's own type.
 
         Raises:
             InputError: The file can't compute it, or returns another shape than its head has, numbers that are not
                 finite, or labels without a class.
         """
-        output = output_of(self._session, self.head.output, inputs, name=self.name)
+        feed = {name: value.astype(self._dtypes[name], copy=False) for name, value in inputs.items()}
+        output = output_of(self._session, self.head.output, feed, name=self.name)
         expected = self._output_shape(*self._sides(inputs["image"].shape))
         if not isinstance(output, np.ndarray) or not _fits(output.shape, expected):
             shape = list(output.shape) if isinstance(output, np.ndarray) else "no array"
@@ -121,7 +124,7 @@ class DeployedFile:
                 "weights of before the training diverged"
             )
         result: NDArray[Any] = output[0]
-        return result
+        return result.astype(np.float32) if result.dtype == np.float16 else result
 
     @contextmanager
     def enough_memory(self, picture: NDArray[np.uint8]) -> Iterator[None]:
@@ -142,9 +145,9 @@ class DeployedFile:
 
     def _declared_sides(self, given: Any) -> tuple[int | None, int | None]:
         """Height and width of an input, None where open, after a check of everything else that it declares."""
-        kind = "tensor(uint8)" if self.embed_preprocess else "tensor(float)"
-        if given.type != kind:
-            raise self._foreign(f"has an input '{given.name}' of {given.type}", kind)
+        kinds = ["tensor(uint8)"] if self.embed_preprocess else list(_FLOATS)
+        if given.type not in kinds:
+            raise self._foreign(f"has an input '{given.name}' of {given.type}", " or ".join(kinds))
         if len(given.shape) != 4:
             raise self._foreign(f"has an input '{given.name}' of {len(given.shape)} axes", "4")
         # onnxruntime gives the name of a dimension that is left open.

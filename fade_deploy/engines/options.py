@@ -1,0 +1,63 @@
+"""What a user can ask of an engine."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from fade_deploy.engines.profile import ShapeProfile
+from fade_deploy.runtimes.engine_flavour import Flavour
+from fade_deploy.runtimes.native_libraries import AUTOMATIC
+
+__all__ = ["EngineOptions", "HardwareCompatibility", "reproducing_flags"]
+
+
+class HardwareCompatibility(StrEnum):
+    """On which GPUs, other than the one it is built on, an engine of TensorRT is to run."""
+
+    NONE = "none"  # on that model of GPU
+    AMPERE_PLUS = "ampere+"  # Ampere and newer
+    SAME_COMPUTE_CAPABILITY = "same-compute-capability"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """How to build an engine; everything that changes its bytes but the precision, which is a property of the graph."""
+
+    flavour: Flavour = Flavour.TENSORRT
+    profile: ShapeProfile | None = None  # None: the file's own fixed size, else a default
+    workspace_mib: int = 0  # of memory that a layer may use meanwhile; 0: all that the GPU has
+    timing_cache: Path | None = None  # read where it is there, and written back
+    hardware_compatibility: HardwareCompatibility = HardwareCompatibility.NONE
+    version_compatible: bool = False  # runs on later versions of the same major one
+    refit: bool = False  # weights can be replaced without building
+    plugin: str = AUTOMATIC  # auto: the installed library where there is one; none; or its path
+    embed_plugin: bool = False  # the library's code travels in the engine
+    compute_capabilities: tuple[str, ...] = ()  # TensorRT-RTX: such as "8.6"; empty: all that it knows
+    force: bool = False
+
+
+def reproducing_flags(options: EngineOptions) -> str:
+    """The flags of ``fade-export`` that ask for these options, without those that are the default."""
+    words = ["--format", str(options.flavour)]
+    defaults = EngineOptions()
+    for flag, given, default in (
+        ("--profile", str(options.profile or ""), ""),
+        ("--workspace", str(options.workspace_mib), str(defaults.workspace_mib)),
+        ("--timing-cache", options.timing_cache.name if options.timing_cache else "", ""),
+        ("--hardware-compatibility", options.hardware_compatibility, defaults.hardware_compatibility),
+        ("--plugin", Path(options.plugin).name, defaults.plugin),
+        ("--compute-capability", ",".join(options.compute_capabilities), ""),
+    ):
+        if given != default:
+            words += [flag, given]
+    for flag, on in (
+        ("--version-compatible", options.version_compatible),
+        ("--refit", options.refit),
+        ("--embed-plugin", options.embed_plugin),
+    ):
+        if on:
+            words.append(flag)
+    return shlex.join(words)
