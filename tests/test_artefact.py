@@ -192,3 +192,184 @@ def test_sha256_is_that_of_the_standard(tmp_path: Path) -> None:
 
 def test_json_is_readable_utf8_with_a_newline_at_its_end() -> None:
     assert artefact.json_bytes({"class": "ciel étoilé"}) == '{\n  "class": "ciel étoilé"\n}\n'.encode()
+
+
+# --- folders -----------------------------------------------------------------------------------------------------
+
+MANIFEST = "ours.json"
+
+
+def fill(folder: Path, text: bytes) -> None:
+    (folder / "inner").mkdir()
+    (folder / "inner" / "file").write_bytes(text)
+    (folder / MANIFEST).write_text('{"files": {"inner/file": ""}}')
+
+
+def write_folder(target: Path, text: bytes) -> None:
+    with artefact.staged_folder(target) as temporary:
+        fill(temporary, text)
+        artefact.publish_folder(temporary, target)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "repository"
+    path.mkdir()
+    fill(path, OLD)
+    return path
+
+
+# Replaces the folder argv[1], but stops where argv[2] says, and prints that it stands there.
+_STOPPED_FOLDER = """
+import os, sys, time
+from pathlib import Path
+from fade_deploy import artefact
+
+def stop(*_):
+    print("stopped", flush=True)
+    time.sleep(60)
+
+target, where = Path(sys.argv[1]), sys.argv[2]
+if where == "before the data is on the disk":
+    os.fsync = stop
+if where == "before the names change":
+    artefact._exchange = stop
+with artefact.staged_folder(target) as folder:
+    (folder / "file").write_bytes(b"new bytes" * 1000)
+    if where == "while it is filled":
+        stop()
+    artefact.publish_folder(folder, target)
+"""
+
+
+def test_a_folder_is_replaced_as_a_whole(folder: Path) -> None:
+    (folder / "gone with the old one").write_bytes(OLD)
+    write_folder(folder, NEW)
+    assert set(contents(folder)) == {"inner", "inner/file", MANIFEST}
+    assert (folder / "inner" / "file").read_bytes() == NEW
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_a_new_folder_appears_with_its_content(tmp_path: Path) -> None:
+    with artefact.staged_folder(tmp_path / "new") as temporary:
+        fill(temporary, NEW)
+        assert temporary.parent == tmp_path
+        assert not (tmp_path / "new").exists()
+        artefact.publish_folder(temporary, tmp_path / "new")
+    assert (tmp_path / "new" / "inner" / "file").read_bytes() == NEW
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_a_folder_is_replaced_where_the_file_system_can_not_exchange(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(artefact.ctypes, "CDLL", lambda *_, **__: object())  # as on a system without renameat2
+    write_folder(folder, NEW)
+    assert (folder / "inner" / "file").read_bytes() == NEW
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_a_failing_second_rename_gives_the_old_folder_its_name_back(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(artefact.ctypes, "CDLL", lambda *_, **__: object())
+    rename = Path.rename
+
+    def fail(path: Path, target: Path) -> Path:
+        if target == folder and not path.name.endswith(".old"):
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    before = contents(folder.parent)
+    with pytest.raises(OutputError, match="Input/output error"):
+        write_folder(folder, NEW)
+    assert contents(folder.parent) == before
+
+
+def test_an_error_while_a_folder_is_filled_leaves_what_was_there(folder: Path) -> None:
+    before = contents(folder.parent)
+    with pytest.raises(ZeroDivisionError), artefact.staged_folder(folder):
+        raise ZeroDivisionError
+    assert contents(folder.parent) == before
+
+
+def test_a_full_disk_while_a_folder_is_filled_is_one_line(folder: Path) -> None:
+    before = contents(folder.parent)
+    with (
+        pytest.raises(OutputError, match="No space left on device; free some space"),
+        artefact.staged_folder(folder),
+        artefact.explained(folder),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert contents(folder.parent) == before
+
+
+@pytest.mark.parametrize("where", ["while it is filled", "before the data is on the disk", "before the names change"])
+def test_a_killed_writer_leaves_the_old_folder(folder: Path, where: str) -> None:
+    before = contents(folder)
+    with subprocess.Popen(
+        [sys.executable, "-c", _STOPPED_FOLDER, str(folder), where], stdout=subprocess.PIPE, text=True
+    ) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "stopped\n"
+        writer.send_signal(signal.SIGKILL)
+    assert writer.returncode == -signal.SIGKILL
+    assert contents(folder) == before
+    (left,) = set(folder.parent.iterdir()) - {folder}
+    assert left.name.startswith(".repository.")
+
+
+def test_what_is_staged_is_discarded_files_and_folders_alike(tmp_path: Path) -> None:
+    with artefact.staged_folder(tmp_path / "folder") as folder, artefact.staged(tmp_path / "file", NEW):
+        fill(folder, NEW)
+        artefact.discard_staged()
+        assert contents(tmp_path) == {}
+
+
+def test_a_folder_of_ours_is_replaced_by_force_only(folder: Path) -> None:
+    artefact.check_folder(folder, force=True, manifest=MANIFEST)
+    with pytest.raises(OutputError, match="exists; give another name with -o, or --force to replace it"):
+        artefact.check_folder(folder, force=False, manifest=MANIFEST)
+
+
+def test_what_python_leaves_in_a_folder_of_ours_does_not_count(folder: Path) -> None:
+    (folder / "inner" / "__pycache__").mkdir()
+    (folder / "inner" / "__pycache__" / "model.pyc").write_bytes(b"")
+    artefact.check_folder(folder, force=True, manifest=MANIFEST)
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda folder: (folder / MANIFEST).unlink(), "is a folder that fade-export did not write, and is never"),
+        (lambda folder: (folder / MANIFEST).write_text("[]"), "is a folder that fade-export did not write"),
+        (lambda folder: (folder / MANIFEST).write_text("{"), "is a folder that fade-export did not write"),
+        (lambda folder: (folder / "mine").write_text(""), "also holds mine, which fade-export did not write"),
+        (lambda folder: (folder / "inner" / "link").symlink_to("gone"), "also holds inner/link, which"),
+    ],
+    ids=["no manifest", "another manifest", "a broken manifest", "a file more", "a link more"],
+)
+def test_a_folder_of_somebody_else_is_never_replaced(folder: Path, change, told: str, force: bool) -> None:
+    change(folder)
+    with pytest.raises(OutputError) as raised:
+        artefact.check_folder(folder, force=force, manifest=MANIFEST)
+    assert told in str(raised.value)
+
+
+def test_an_empty_folder_counts_as_free_and_a_file_or_a_link_does_not(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    artefact.check_folder(tmp_path / "empty", force=False, manifest=MANIFEST)
+    write_folder(tmp_path / "empty", NEW)
+    assert (tmp_path / "empty" / "inner" / "file").read_bytes() == NEW
+    (tmp_path / "file").write_bytes(OLD)
+    (tmp_path / "link").symlink_to("empty")
+    for name in ("file", "link"):
+        with pytest.raises(OutputError, match=f"is a {name}, expected a folder or a free name"):
+            artefact.check_folder(tmp_path / name, force=True, manifest=MANIFEST)
+
+
+def test_a_folder_in_an_impossible_place_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="missing does not exist; create the folder"):
+        artefact.check_folder(tmp_path / "missing" / "repository", force=False, manifest=MANIFEST)

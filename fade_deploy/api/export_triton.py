@@ -1,0 +1,114 @@
+"""From a checkpoint, an exported file or an engine to a repository that Triton Inference Server loads."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fade_deploy import artefact
+from fade_deploy.errors import ExportError
+from fade_deploy.optional import require_exporting
+from fade_deploy.runtimes.native_libraries import NONE
+from fade_deploy.serve.triton_options import Backend, TritonOptions, model_name
+from fade_deploy.serve.triton_repository import check_repository, write_repository
+
+if TYPE_CHECKING:
+    from fade_deploy.api.export_engine import EngineResult
+    from fade_deploy.api.options import ExportOptions
+    from fade_deploy.api.verified_file import ExportResult
+    from fade_deploy.engines.options import EngineOptions
+
+__all__ = ["TritonResult", "export_triton"]
+
+logger = logging.getLogger(__name__)
+
+_ENGINES = (".engine", ".plan")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TritonResult:
+    """What was written."""
+
+    path: Path  # the repository
+    passed: bool  # False: the runtimes disagree on the exported file, which is kept as `path`; there is no repository
+    document: dict[str, Any]  # the repository's manifest; empty where there is none
+    made: ExportResult | EngineResult | None  # the file or the engine inside, where the source was neither
+
+
+def export_triton(
+    source: Path | str,
+    output: Path | str | None = None,
+    options: TritonOptions | None = None,
+    export_options: ExportOptions | None = None,
+    engine_options: EngineOptions | None = None,
+) -> TritonResult:
+    """Write a Triton model repository.
+
+    Args:
+        source: A checkpoint, which is exported and verified first; an ``.onnx`` file of fade-export, which needs
+            neither PyTorch nor onnx; or an engine with its manifest beside it. For backend ``tensorrt`` an engine is
+            built of the first two.
+        output: The repository's folder; by default the source's stem with ``_triton`` in the current folder.
+        options: How the model is served.
+        export_options: Of the export of a checkpoint.
+        engine_options: Of the engine that is built; its plugin is copied in where ``options`` names no library.
+
+    Raises:
+        FadeDeployError: The user can mend it; what was there before is untouched.
+    """
+    options = options or TritonOptions()
+    source = Path(source)
+    stem = source.name.split(".")[0]
+    target = Path(output) if output is not None else Path(f"{stem}_triton")
+    if target.name in ("", ".."):  # "." and the like, beside which nothing can be staged
+        target = target.resolve()
+    options = replace(options, name=model_name(options.name or stem))
+    check_repository(target, force=options.force)
+    if source.suffix in _ENGINES and options.backend is not Backend.TENSORRT:
+        raise ExportError(
+            f"{source} is an engine, which backend {options.backend} can't take: give backend tensorrt, or the .onnx "
+            "file"
+        )
+    served_as_it_is = _ENGINES if options.backend is Backend.TENSORRT else (".onnx",)
+    if source.suffix in served_as_it_is:
+        if export_options is not None:
+            raise ExportError(f"{source} is exported already, options of an export don't apply: give the checkpoint")
+        return TritonResult(path=target, passed=True, document=write_repository(source, target, options), made=None)
+    return _from_source(source, target, options, export_options, engine_options)
+
+
+def _from_source(
+    source: Path,
+    target: Path,
+    options: TritonOptions,
+    export_options: ExportOptions | None,
+    engine_options: EngineOptions | None,
+) -> TritonResult:
+    """Make the file or the engine in a folder beside the repository, then the repository from it."""
+    kept = target.with_name(f"{options.name}.unverified.onnx")  # the file, should the runtimes disagree on it
+    for path in (kept, kept.with_suffix(".json")):
+        artefact.check_target(path, force=options.force)
+    with artefact.staged_folder(target) as folder:
+        made: ExportResult | EngineResult
+        if options.backend is Backend.TENSORRT:
+            from fade_deploy.api.export_engine import export_engine
+            from fade_deploy.engines.options import EngineOptions
+
+            engine_options = engine_options or EngineOptions()
+            if options.library == NONE:
+                options = replace(options, library=engine_options.plugin)
+            made = export_engine(source, folder / f"{options.name}.engine", engine_options, export_options)
+        else:
+            require_exporting()
+            from fade_deploy.api.export import export
+
+            made = export(source, folder / f"{options.name}.onnx", export_options)
+        if not made.passed:
+            artefact.publish(made.path, kept)
+            artefact.publish(made.manifest, kept.with_suffix(".json"))
+            return TritonResult(path=kept, passed=False, document={}, made=made)
+        document = write_repository(made.path, target, options)
+    logger.info("triton: %s, backend %s, max batch %d", target, options.backend, document["max_batch_size"])
+    return TritonResult(path=target, passed=True, document=document, made=made)
