@@ -14,8 +14,10 @@ from fade_deploy.optional import require, require_exporting
 from fade_deploy.version import __version__
 
 if TYPE_CHECKING:
+    from fade_deploy.api.doctor import Diagnosis, doctor
     from fade_deploy.api.export import export
     from fade_deploy.api.export_module import export_module
+    from fade_deploy.api.export_triton import TritonResult, export_triton
     from fade_deploy.api.inspect import inspect
     from fade_deploy.api.options import ExportOptions
     from fade_deploy.api.predict import Prediction, predict
@@ -24,10 +26,12 @@ if TYPE_CHECKING:
     from fade_deploy.ops.registry import UPSAMPLERS, build_upsampler
     from fade_deploy.serve.matting_predictor import MattingPredictor
     from fade_deploy.serve.predictor import Predictor
+    from fade_deploy.serve.triton_options import TritonOptions
     from fade_deploy.swap.carafe import carafe_replaced
     from fade_deploy.swap.modules import Swapped, swap_upsamplers
 
 __all__ = [
+    "Diagnosis",
     "ExportOptions",
     "ExportResult",
     "FadeDeployError",
@@ -35,12 +39,16 @@ __all__ = [
     "Prediction",
     "Predictor",
     "Swapped",
+    "TritonOptions",
+    "TritonResult",
     "UPSAMPLERS",
     "__version__",
     "build_upsampler",
     "carafe_replaced",
+    "doctor",
     "export",
     "export_module",
+    "export_triton",
     "inspect",
     "paper_table",
     "predict",
@@ -48,10 +56,15 @@ __all__ = [
 ]
 
 _LAZY = {
+    "Diagnosis": "fade_deploy.api.doctor",
+    "doctor": "fade_deploy.api.doctor",
     "ExportOptions": "fade_deploy.api.options",
     "ExportResult": "fade_deploy.api.verified_file",
     "export": "fade_deploy.api.export",
     "export_module": "fade_deploy.api.export_module",
+    "export_triton": "fade_deploy.api.export_triton",
+    "TritonOptions": "fade_deploy.serve.triton_options",
+    "TritonResult": "fade_deploy.api.export_triton",
     "inspect": "fade_deploy.api.inspect",
     "Prediction": "fade_deploy.api.predict",
     "predict": "fade_deploy.api.predict",
@@ -69,7 +82,7 @@ _LAZY = {
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'fade_deploy' has no attribute '{name}'")
-    if _LAZY[name].startswith("fade_deploy.api.export") or name == "ExportResult":
+    if name in ("export", "export_module", "ExportResult"):
         require_exporting()
     elif _LAZY[name].startswith(("fade_deploy.ops", "fade_deploy.swap")):
         require("torch", extra="export")

@@ -21,14 +21,16 @@ ALLOWED = {
     "models": {"ops"},
     "checkpoints": {"ops", "models"},
     "graph": {"ops"},  # never models
+    "engines": {"graph", "runtimes"},
     "runtimes": set(),
     "verify": {"runtimes"},
     "serve": {"runtimes"},
-    "api": {"checkpoints", "models", "graph", "runtimes", "verify", "serve"},
+    "diagnosis": {"runtimes"},
+    "api": {"checkpoints", "models", "graph", "runtimes", "verify", "serve", "diagnosis", "engines"},
     "cli": {"api"},
     "face": {"api", "serve", "ops", "swap"},  # fade_deploy/__init__.py, and only when asked
 }
-LEAVES = {"errors", "optional", "contract", "tolerances", "recipe", "artefact", "provider", "version"}
+LEAVES = {"errors", "optional", "contract", "tolerances", "recipe", "artefact", "precision", "provider", "version"}
 # What each layer may import of others' packages, besides the standard library.
 PACKAGES = {
     "leaves": {"numpy"},
@@ -40,6 +42,7 @@ PACKAGES = {
     "runtimes": {"numpy", "onnxruntime"},
     "verify": {"numpy", "PIL", "polygraphy"},
     "serve": {"numpy", "PIL"},
+    "diagnosis": {"numpy", "packaging"},
     "api": {"numpy"},
     "cli": {"rich", "typer"},
     "face": {"torch"},  # asks for it
@@ -49,6 +52,9 @@ MORE_PACKAGES = {
     "optional.py": {"onnxruntime"},  # asks for it
     "cli/predict.py": {"onnxruntime", "PIL"},  # asks for them
     "runtimes/eager.py": {"torch", "polygraphy"},
+    "serve/triton_model.py": {"triton_python_backend_utils"},  # the server brings it; the file is copied there
+    "diagnosis/probe_packages.py": {"torch", "onnx", "tritonclient", "google"},  # each in a process of its own
+    "diagnosis/probe_onnxruntime.py": {"onnxruntime"},
     "api/export.py": {"torch", "onnx_ir"},
     "api/export_module.py": {"torch"},
     "api/module_interface.py": {"torch"},
@@ -140,7 +146,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert loaded_by("import fade_deploy; fade_deploy.__version__, dir(fade_deploy)") == set()
 
 
-@pytest.mark.parametrize("name", ["export", "inspect", "predict"])
+@pytest.mark.parametrize("name", ["doctor", "export", "inspect", "predict"])
 def test_help_loads_nothing_heavy(name: str) -> None:
     code = f"""
 import sys

@@ -19,7 +19,9 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import typer
+from rich.columns import Columns
 from rich.console import Console
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from fade_deploy import artefact
@@ -50,6 +52,7 @@ _NEXT_STAGE = {
     "export": "comparing with PyTorch",
     "verify": "comparing with PyTorch",
 }
+_BAR = 40  # columns of a progress bar
 _WIDE = 10_000  # columns of an output that is not a terminal: tables are never wrapped or cropped there
 
 
@@ -185,24 +188,27 @@ def progress(*, quiet: bool) -> Iterator[None]:
         with _attached(package, handler):
             yield
         return
-    with console.status("starting") as status, _attached(package, _LiveLine(console, status)):
+    with console.status("starting") as status, _attached(package, _LiveLine(console, status), logging.DEBUG):
         yield
 
 
 @contextmanager
-def _attached(logger: logging.Logger, handler: logging.Handler) -> Iterator[None]:
-    level = logger.level
+def _attached(logger: logging.Logger, handler: logging.Handler, level: int = logging.INFO) -> Iterator[None]:
+    before = logger.level
     logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    logger.setLevel(level)
     try:
         yield
     finally:
         logger.removeHandler(handler)
-        logger.setLevel(level)
+        logger.setLevel(before)
 
 
 class _LiveLine(logging.Handler):
-    """Prints each finished stage and keeps a spinner with the stage that follows."""
+    """Prints each finished stage and keeps a spinner with the stage that follows, or a bar where one tells how far.
+
+    A record with a ``fraction`` in 0..1 of its ``phase`` moves the bar and is not printed.
+    """
 
     def __init__(self, console: Console, status: Any) -> None:
         super().__init__()
@@ -210,6 +216,13 @@ class _LiveLine(logging.Handler):
         self.status = status
 
     def emit(self, record: logging.LogRecord) -> None:
+        fraction = getattr(record, "fraction", None)
+        if fraction is not None:
+            bar = ProgressBar(total=1, completed=fraction, width=_BAR)
+            self.status.update(Columns([bar, _shown(f"{100 * fraction:3.0f} % {getattr(record, 'phase', '')}")]))
+            return
+        if record.levelno < logging.INFO:
+            return
         message = _shown(record.getMessage())
         self.console.print(message)
         self.status.update(_NEXT_STAGE.get(message.partition(":")[0], "working"))

@@ -1,73 +1,87 @@
-"""``fade-export``: a checkpoint becomes a verified ONNX file."""
+"""``fade-export``: a checkpoint becomes a verified ONNX file, a TensorRT engine, or a Triton model repository."""
 
 from __future__ import annotations
 
 import os
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from fade_deploy import optional
+from fade_deploy.api.options import (
+    Backend,
+    EngineOptions,
+    ExportOptions,
+    Flavour,
+    HardwareCompatibility,
+    Instance,
+    ShapeProfile,
+    TritonOptions,
+)
 from fade_deploy.cli import command
-from fade_deploy.contract import LOWEST_ONNXRUNTIME, Head
+from fade_deploy.cli import export_options as given
+from fade_deploy.cli.export_options import Format, Verification
+from fade_deploy.precision import Precision
 from fade_deploy.recipe import Shape
-
-if TYPE_CHECKING:
-    from fade_deploy.api.verified_file import ExportResult
 
 app = command.application()
 
-
-class Format(StrEnum):
-    """What can be written."""
-
-    ONNX = "onnx"
-
-
-class Verification(StrEnum):
-    """How many shapes are compared."""
-
-    QUICK = "quick"
-    FULL = "full"
+_EXPORTED = (".onnx", ".engine", ".plan")  # endings of a source that needs no export
 
 
 @app.command()
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="Weights: .pth, .pt or .safetensors.", show_default=False)],
+    context: typer.Context,
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="Weights: .pth, .pt or .safetensors; for an engine or a repository also an exported .onnx, for a "
+            "repository also an .engine.",
+            show_default=False,
+        ),
+    ],
     target_format: Annotated[Format, typer.Option("--format", help="What to write.")] = Format.ONNX,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="File to write.", show_default="CHECKPOINT's stem, .onnx, here"),
+        typer.Option(
+            "--output",
+            "-o",
+            help="File to write; a folder for triton.",
+            show_default="the source's stem, .onnx, .engine, .rtx.engine or _triton, here",
+        ),
     ] = None,
-    recipe: Annotated[
-        str, typer.Option(help="Recipe name or .toml file.", show_default="the checkpoint's, else its model's")
-    ] = "",
-    head: Annotated[
-        Head | None,
-        typer.Option(help="What the file returns: logits, labels, probs; alpha, raw.", show_default="logits; alpha"),
-    ] = None,
-    shape: Annotated[
-        str, typer.Option(help="Fixed input shape, for example 1x3x512x512.", show_default="dynamic")
-    ] = "",
-    embed_preprocess: Annotated[
-        bool, typer.Option("--embed-preprocess", help="Take uint8 [N,H,W,3] RGB and normalise inside the file.")
-    ] = False,
-    opset: Annotated[
-        int, typer.Option(help=f"ONNX opset, {min(LOWEST_ONNXRUNTIME)} to {max(LOWEST_ONNXRUNTIME)}.")
-    ] = 18,
-    standard_ops: Annotated[
-        bool, typer.Option("--standard-ops", help="Inline the fade operators, for runtimes that read no functions.")
-    ] = False,
-    fuse: Annotated[
-        bool, typer.Option("--fuse/--no-fuse", help="Rewrite the model before export, exactly, to compute less.")
-    ] = True,
-    ema: Annotated[bool, typer.Option("--ema", help="Use the averaged weights where the checkpoint has both.")] = False,
-    verify: Annotated[Verification, typer.Option(help="How many shapes to compare with PyTorch.")] = Verification.FULL,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    recipe: given.RecipeOption = "",
+    head: given.HeadOption = None,
+    shape: given.ShapeOption = "",
+    embed_preprocess: given.EmbedPreprocessFlag = False,
+    opset: given.OpsetOption = None,
+    standard_ops: given.StandardOpsFlag = False,
+    fuse: given.FuseFlag = True,
+    ema: given.EmaFlag = False,
+    verify: given.VerifyOption = Verification.FULL,
     library: command.LibraryOption = "auto",
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    precision: given.PrecisionOption = None,
+    precision_plan: given.PlanOption = "",
+    io_precision: given.IoPrecisionOption = Precision.FP32,
+    profile: given.ProfileOption = "",
+    plugin: given.PluginOption = "auto",
+    embed_plugin: given.EmbedPluginFlag = False,
+    compute_capability: given.CapabilityOption = None,
+    workspace: given.WorkspaceOption = 0,
+    timing_cache: given.TimingCacheOption = None,
+    hardware_compatibility: given.HardwareOption = HardwareCompatibility.NONE,
+    version_compatible: given.VersionCompatibleFlag = False,
+    refit: given.RefitFlag = False,
+    backend: given.BackendOption = Backend.ONNXRUNTIME,
+    name: given.NameOption = "",
+    instance: given.InstanceOption = None,
+    instances: given.InstancesOption = 1,
+    max_batch_size: given.MaxBatchOption = 8,
+    queue_delay: given.QueueDelayOption = 0,
+    threads: given.ThreadsOption = 0,
+    native: given.NativeOption = "none",
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Also print what each exact rewrite of the model saves.")
     ] = False,
@@ -77,7 +91,8 @@ def export(
     """Export a checkpoint to one ONNX file that is verified against PyTorch before it gets its name.
 
     The model is recognised from its weights. A manifest (.json) is written beside the file. If ONNX Runtime disagrees
-    with PyTorch the file is kept as STEM.unverified.onnx and the exit code is 1.
+    with PyTorch the file is kept as STEM.unverified.onnx and the exit code is 1. Engines and Triton repositories are
+    made of such a file, or of one that was exported before.
 
     Examples:
 
@@ -85,85 +100,112 @@ def export(
 
     - `fade-export model.pth -o labels.onnx --head labels --embed-preprocess`
 
-    - `fade-export model.pth --shape 1x3x512x512 --opset 21 --force`
+    - `fade-export model.pth -o half.onnx --precision fp16`
+
+    - `fade-export model.pth --format tensorrt --precision fp16 --profile 1x256x256:4x512x512:8x1024x1024`
+
+    - `fade-export model.onnx --format tensorrt-rtx`
+
+    - `fade-export model.onnx --format triton --backend python -o models`
     """
     # Before torch is loaded: its threads spin while they wait, and where another process holds a core the eager
     # reference then takes several times as long; on an idle machine it makes no difference.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    optional.require_exporting()
-    from fade_deploy.api.export import export as export_file
-    from fade_deploy.api.options import ExportOptions
-
+    given.check_given(context, target_format)
+    if source.suffix.lower() not in _EXPORTED:
+        optional.require_exporting()
     options = ExportOptions(
         recipe=recipe,
         head=head,
         embed_preprocess=embed_preprocess,
         shape=Shape.parse(shape) if shape else None,
-        opset=opset,
+        opset=(precision or Precision.FP32).lowest_opset if opset is None else opset,
         standard_ops=standard_ops,
         fuse=fuse,
+        precision=precision,
+        precision_plan=precision_plan,
+        io_precision=io_precision,
         ema=ema,
         full_verification=verify is Verification.FULL,
         library=library,
         force=force,
     )
+    # What the formats beyond ONNX are asked for; each is read where it means something, as check_given has made sure.
+    engine: dict[str, Any] = {
+        "workspace_mib": workspace,
+        "timing_cache": timing_cache,
+        "hardware_compatibility": hardware_compatibility,
+        "version_compatible": version_compatible,
+        "refit": refit,
+        "plugin": plugin,
+        "embed_plugin": embed_plugin,
+        "compute_capabilities": tuple(compute_capability or ()),
+    }
+    served: dict[str, Any] = {
+        "backend": backend,
+        "name": name,
+        "instance": instance or (Instance.GPU if backend is Backend.TENSORRT else Instance.CPU),
+        "instances": instances,
+        "max_batch_size": max_batch_size,
+        "queue_delay_us": queue_delay,
+        "threads": threads,
+        "library": native,
+        "force": force,
+    }
     with command.progress(quiet=quiet):
-        result = export_file(checkpoint, output, options)
-    return _outcome(result, verbose=verbose)
+        match target_format:
+            case Format.ONNX:
+                return _file(source, output, options, verbose=verbose)
+            case Format.TENSORRT | Format.RTX:
+                return _engine(source, output, options, target_format, profile, engine)
+            case Format.TRITON:
+                return _repository(source, output, options, profile, engine, served)
 
 
-def _outcome(result: ExportResult, *, verbose: bool) -> command.Outcome:
-    facts = result.document
-    operators = "standard operators" if facts["operators"] == "standard" else facts["operators"]
-    outcome = command.Outcome(
-        artefact=str(result.path),
-        passed=result.passed,
-        detail=f"{facts['artefact']['bytes'] / 1e6:.1f} MB, opset {facts['opset']}, {operators}, "
-        f"sha256 {facts['artefact']['sha256'][:12]}",
-        document={"path": str(result.path), "notes": list(result.notes), "manifest": facts},
+def _file(source: Path, output: Path | None, options: ExportOptions, *, verbose: bool) -> command.Outcome:
+    from fade_deploy.api.export import export as export_file
+    from fade_deploy.cli.export_outcome import file_outcome
+
+    return file_outcome(export_file(source, output, options), verbose=verbose)
+
+
+def _engine(
+    source: Path, output: Path | None, options: ExportOptions, asked: Format, profile: str, engine: dict[str, Any]
+) -> command.Outcome:
+    from fade_deploy.api.export_engine import export_engine
+    from fade_deploy.cli.export_outcome import engine_outcome
+
+    engine_options = EngineOptions(
+        **engine,
+        flavour=Flavour(asked),
+        profile=ShapeProfile.parse(profile) if profile else None,
+        force=options.force,
     )
-    if verbose and facts["rewrites"]:
-        outcome.tables.append(_rewrite_table(facts))
-    outcome.tables.append(_agreement_table(result))
-    classes = f"{len(facts['classes'])} classes, " if "classes" in facts else ""
-    outcome.lines += [f"note: {note}" for note in result.notes]
-    outcome.lines.append(
-        f"{facts['model']}, {facts['backbone']} with {facts['upsampler']} upsampling, {classes}"
-        f"{facts['parameters']} parameters; needs ONNX Runtime {facts['lowest_onnxruntime']} or newer"
+    return engine_outcome(export_engine(source, output, engine_options, options))
+
+
+def _repository(
+    source: Path,
+    output: Path | None,
+    options: ExportOptions,
+    profile: str,
+    engine: dict[str, Any],
+    served: dict[str, Any],
+) -> command.Outcome:
+    from fade_deploy.api.export_triton import export_triton
+    from fade_deploy.cli.export_outcome import repository_outcome
+
+    sizes = ShapeProfile.parse(profile) if profile else None
+    triton_options = TritonOptions(**served, warmup=(sizes.smallest, sizes.optimum) if sizes else ())
+    is_exported = source.suffix.lower() in _EXPORTED
+    result = export_triton(
+        source,
+        output,
+        triton_options,
+        None if is_exported and triton_options.backend is not Backend.TENSORRT else options,
+        EngineOptions(**engine, profile=sizes),
     )
-    if facts["agreement"]["verification"] == "quick" and facts["shape"] == "dynamic":
-        shapes = len({agreement.shape for agreement in result.agreements})
-        outcome.lines.append(f"verified quickly (shapes: {shapes}); --verify full compares all of the recipe's shapes")
-    outcome.lines.append(f"manifest: {result.manifest}")
-    if not result.passed:
-        outcome.lines.append("the runtimes disagree: the file is kept under another name; please report the manifest")
-    return outcome
-
-
-def _rewrite_table(facts: dict[str, Any]) -> Table:
-    size = "{height}x{width}".format(**facts["macs"])
-    table = Table("exact rewrite", f"GMACs before, {size}", "after")
-    for rewrite in facts["rewrites"]:
-        counts = (rewrite[key] for key in ("macs_before", "macs_after"))
-        table.add_row(rewrite["name"], *(f"{macs / 1e9:.3f}" for macs in counts))
-    return table
-
-
-def _agreement_table(result: ExportResult) -> Table:
-    labels = any(agreement.labels_compared is not None for agreement in result.agreements)
-    table = Table(
-        "input", "run with", "max error", "mean error", "99.9 %", *(["labels agreeing"] if labels else []), "verdict"
-    )
-    for agreement in result.agreements:
-        errors = (agreement.max_error, agreement.mean_error, agreement.p999_error)
-        table.add_row(
-            agreement.shape,
-            agreement.candidate,
-            *("-" if error is None else f"{error:.1e}" for error in errors),
-            *([f"{agreement.labels_agreeing} of {agreement.labels_compared}"] if labels else []),
-            "agrees" if agreement.passed else "DISAGREES",
-        )
-    return table
+    return repository_outcome(result)
 
 
 def main() -> None:
