@@ -12,7 +12,7 @@ NATIVE := fade_deploy/_native
 TRT_PYTHON ?=   # a Python with tensorrt-rtx, numpy and onnx, which then drives the TensorRT library
 NATIVE_OPTIONS ?=   # -DONNXRUNTIME_INCLUDE=DIR holds our declaration of ONNX Runtime's interface against its header
 
-.PHONY: demo test test-full lint types check clean native native-test native-asan trt-compile trt-asan bench gpu-check
+.PHONY: demo test test-full lint types check clean native native-test native-asan trt-compile trt-asan trt-check bench gpu-check
 
 ## make demo: install, export both shipped checkpoints, verify them, run each on a picture
 demo: $(VENV)/.runtime
@@ -98,6 +98,10 @@ bench: $(VENV)/.tests native
 # With .venv's Python where there is one, else with one that has PyTorch and numpy: PYTHON=python3.
 gpu-check:
 	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m benchmarks.gpu_check
+
+## make trt-check: on a machine with TensorRT and a GPU, engines against PyTorch and ONNX Runtime, and their speed
+trt-check: $(VENV)/.tests
+	$(BIN)/python -m benchmarks.trt_check
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || { \

@@ -42,8 +42,8 @@ from fade_deploy.runtimes.engine_gpu import current_gpu
 from fade_deploy.runtimes.native_libraries import AUTOMATIC, NONE, NativeLibrary
 from fade_deploy.runtimes.ort import session_from_onnx
 from fade_deploy.tolerances import tolerance
-from fade_deploy.verify.agreement import SCORES, Agreement, compare
-from fade_deploy.verify.inputs import VerificationInput, verification_inputs
+from fade_deploy.verification.agreement import SCORES, Agreement, compare
+from fade_deploy.verification.inputs import VerificationInput, verification_inputs
 
 CHECKPOINT = ROOT / "samples" / "01_train_shapes" / "shapes_fade.pth"
 PROFILE = ShapeProfile.parse("1x256x256:1x512x512:4x512x512")

@@ -16,6 +16,7 @@ from fade_deploy.version import __version__
 if TYPE_CHECKING:
     from fade_deploy.api.doctor import Diagnosis, doctor
     from fade_deploy.api.export import export
+    from fade_deploy.api.export_engine import EngineResult, export_engine
     from fade_deploy.api.export_module import export_module
     from fade_deploy.api.export_triton import TritonResult, export_triton
     from fade_deploy.api.inspect import inspect
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from fade_deploy.api.predict import Prediction, predict
     from fade_deploy.api.tables import paper_table
     from fade_deploy.api.verified_file import ExportResult
+    from fade_deploy.api.verify import Verification, verify
+    from fade_deploy.api.verify_options import VerifyOptions
+    from fade_deploy.engines.options import EngineOptions
     from fade_deploy.ops.registry import UPSAMPLERS, build_upsampler
     from fade_deploy.serve.matting_predictor import MattingPredictor
     from fade_deploy.serve.predictor import Predictor
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Diagnosis",
+    "EngineOptions",
+    "EngineResult",
     "ExportOptions",
     "ExportResult",
     "FadeDeployError",
@@ -42,17 +48,21 @@ __all__ = [
     "TritonOptions",
     "TritonResult",
     "UPSAMPLERS",
+    "Verification",
+    "VerifyOptions",
     "__version__",
     "build_upsampler",
     "carafe_replaced",
     "doctor",
     "export",
+    "export_engine",
     "export_module",
     "export_triton",
     "inspect",
     "paper_table",
     "predict",
     "swap_upsamplers",
+    "verify",
 ]
 
 _LAZY = {
@@ -62,6 +72,12 @@ _LAZY = {
     "ExportResult": "fade_deploy.api.verified_file",
     "export": "fade_deploy.api.export",
     "export_module": "fade_deploy.api.export_module",
+    "EngineOptions": "fade_deploy.engines.options",
+    "EngineResult": "fade_deploy.api.export_engine",
+    "export_engine": "fade_deploy.api.export_engine",
+    "Verification": "fade_deploy.api.verify",
+    "verify": "fade_deploy.api.verify",
+    "VerifyOptions": "fade_deploy.api.verify_options",
     "export_triton": "fade_deploy.api.export_triton",
     "TritonOptions": "fade_deploy.serve.triton_options",
     "TritonResult": "fade_deploy.api.export_triton",

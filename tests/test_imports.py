@@ -23,10 +23,10 @@ ALLOWED = {
     "graph": {"ops"},  # never models
     "engines": {"graph", "runtimes"},
     "runtimes": set(),
-    "verify": {"runtimes"},
+    "verification": {"runtimes"},
     "serve": {"runtimes"},
     "diagnosis": {"runtimes"},
-    "api": {"checkpoints", "models", "graph", "runtimes", "verify", "serve", "diagnosis", "engines"},
+    "api": {"checkpoints", "models", "graph", "runtimes", "verification", "serve", "diagnosis", "engines"},
     "cli": {"api"},
     "face": {"api", "serve", "ops", "swap"},  # fade_deploy/__init__.py, and only when asked
 }
@@ -40,7 +40,8 @@ PACKAGES = {
     "checkpoints": {"numpy", "torch", "safetensors"},
     "graph": {"numpy", "torch", "onnx", "onnx_ir", "onnxscript"},
     "runtimes": {"numpy", "onnxruntime"},
-    "verify": {"numpy", "PIL", "polygraphy"},
+    "engines": {"onnx", "onnx_ir"},
+    "verification": {"numpy", "PIL", "polygraphy"},
     "serve": {"numpy", "PIL"},
     "diagnosis": {"numpy", "packaging"},
     "api": {"numpy"},
@@ -52,6 +53,17 @@ MORE_PACKAGES = {
     "optional.py": {"onnxruntime"},  # asks for it
     "cli/predict.py": {"onnxruntime", "PIL"},  # asks for them
     "runtimes/eager.py": {"torch", "polygraphy"},
+    "runtimes/engine.py": {"numpy", "polygraphy"},
+    "runtimes/reference.py": {"onnx", "polygraphy"},
+    "runtimes/openvino.py": {"openvino", "onnx", "polygraphy"},
+    "api/verify.py": {"polygraphy"},
+    "api/verify_runners.py": {"torch", "onnx", "onnx_ir", "polygraphy"},
+    "api/verify_subjects.py": {"torch"},
+    "api/verify_checkpoint.py": {"torch"},
+    "api/verify_bisect.py": {"torch", "onnx_ir"},
+    "api/verify_mending.py": {"onnx_ir", "polygraphy"},
+    "api/verify_pictures.py": {"PIL"},
+    "cli/verify.py": {"onnxruntime"},
     "serve/triton_model.py": {"triton_python_backend_utils"},  # the server brings it; the file is copied there
     "diagnosis/probe_packages.py": {"torch", "onnx", "tritonclient", "google"},  # each in a process of its own
     "diagnosis/probe_onnxruntime.py": {"onnxruntime"},
@@ -64,7 +76,10 @@ MORE_PACKAGES = {
     "api/inspect.py": {"torch", "onnx"},  # each when asked for a file of that kind
 }
 # Not one of these for `import fade_deploy` or a --help.
-HEAVY = ("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "PIL", "polygraphy", "safetensors", "transformers")
+HEAVY = (
+    *("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "tensorrt", "tensorrt_rtx"),
+    *("PIL", "polygraphy", "safetensors", "transformers"),
+)
 
 
 def layer_of(path: Path) -> str:
@@ -146,7 +161,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert loaded_by("import fade_deploy; fade_deploy.__version__, dir(fade_deploy)") == set()
 
 
-@pytest.mark.parametrize("name", ["doctor", "export", "inspect", "predict"])
+@pytest.mark.parametrize("name", ["doctor", "export", "inspect", "predict", "verify"])
 def test_help_loads_nothing_heavy(name: str) -> None:
     code = f"""
 import sys
@@ -170,9 +185,9 @@ except SystemExit as end:
         ("import fade_deploy.runtimes.native_libraries", set()),
         ("import fade_deploy.ops.numpy_oracle", set()),
         ("from fade_deploy import MattingPredictor", set()),
-        ("import fade_deploy.verify.segmentation_scores", set()),
-        ("import fade_deploy.verify.matting_scores, fade_deploy.verify.reconstruction_scores", set()),
-        ("import fade_deploy.verify.inputs", {"PIL"}),
+        ("import fade_deploy.verification.segmentation_scores", set()),
+        ("import fade_deploy.verification.matting_scores, fade_deploy.verification.reconstruction_scores", set()),
+        ("import fade_deploy.verification.inputs", {"PIL"}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -14,7 +14,7 @@ from PIL import Image
 from fade_deploy import ExportOptions, export, predict
 from fade_deploy.serve.matting_pictures import read_trimap
 from fade_deploy.serve.pictures import read_picture
-from fade_deploy.verify.matting_scores import Convention, matting_scores
+from fade_deploy.verification.matting_scores import Convention, matting_scores
 
 ROOT = Path(__file__).parents[1]
 SHAPES = ROOT / "samples" / "01_train_shapes"

@@ -15,6 +15,7 @@ import torch
 from fade_deploy.api.manifest import facts_of
 from fade_deploy.api.options import ExportOptions, reproducing_command
 from fade_deploy.api.verified_file import Eager, ExportResult, check_target, publish_verified
+from fade_deploy.api.verify_checkpoint import golden_outputs
 from fade_deploy.checkpoints.checkpoint import read_checkpoint
 from fade_deploy.checkpoints.recognise import assumptions, model_from_checkpoint, recipe_for
 from fade_deploy.contract import Head
@@ -30,8 +31,8 @@ from fade_deploy.models.segformer import SegFormer
 from fade_deploy.precision import Precision, PrecisionPlan, check_io, lowest_of, plan_for
 from fade_deploy.recipe import Recipe, Shape
 from fade_deploy.tolerances import tolerance
-from fade_deploy.verify.agreement import SCORES
-from fade_deploy.verify.inputs import VerificationInput, verification_inputs
+from fade_deploy.verification.agreement import SCORES
+from fade_deploy.verification.inputs import VerificationInput, verification_inputs
 
 __all__ = ["export"]
 
@@ -99,6 +100,7 @@ def export(
         manifest_facts={
             "verification": "full" if options.full_verification else "quick",
             "reproduce": reproducing_command(source, target, options),
+            "golden": golden_outputs(deployed, bound, options.shape),
         },
         notes=(*read.notes, *assumptions(model, read, recipe)),
     )

@@ -22,7 +22,7 @@ from fade_deploy.errors import ExportError, InputError
 from fade_deploy.graph.onnx_from_model import GraphOptions, onnx_from_model
 from fade_deploy.runtimes.native_libraries import AUTOMATIC
 from fade_deploy.tolerances import tolerance
-from fade_deploy.verify.inputs import VerificationInput
+from fade_deploy.verification.inputs import VerificationInput
 
 __all__ = ["export_module"]
 

@@ -25,7 +25,7 @@ from fade_deploy.precision import PrecisionPlan
 from fade_deploy.recipe import Recipe, Shape
 from fade_deploy.runtimes.ort import ort_version
 from fade_deploy.tolerances import Tolerance
-from fade_deploy.verify.agreement import Agreement, worst
+from fade_deploy.verification.agreement import Agreement, worst
 from fade_deploy.version import __version__
 
 __all__ = ["facts_of", "file_facts", "manifest_document"]
@@ -103,6 +103,7 @@ def manifest_document(
     plan: PrecisionPlan | None,
     verification: str,
     reproduce: str,
+    golden: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What stands beside the artefact, free of times and folders.
 
@@ -126,4 +127,5 @@ def manifest_document(
         },
         "python": platform.python_version(),
         "reproduce": reproduce,
+        **({} if golden is None else {"golden": golden}),
     }

@@ -26,8 +26,8 @@ from fade_deploy.runtimes.eager import EagerRunner
 from fade_deploy.runtimes.native_libraries import NONE, NativeLibrary, library_for
 from fade_deploy.runtimes.ort import ort_version, session_from_onnx
 from fade_deploy.tolerances import Tolerance
-from fade_deploy.verify.agreement import Agreement, compare
-from fade_deploy.verify.inputs import VerificationInput
+from fade_deploy.verification.agreement import Agreement, compare
+from fade_deploy.verification.inputs import VerificationInput
 
 __all__ = ["ExportResult", "check_target", "publish_verified"]
 
@@ -86,7 +86,7 @@ def publish_verified(
     inputs: Iterable[VerificationInput],
     bound: Tolerance,
     library: str,
-    manifest_facts: Mapping[str, str],
+    manifest_facts: Mapping[str, Any],
     typing: Typing | None = None,
     notes: tuple[str, ...] = (),
 ) -> ExportResult:
@@ -101,7 +101,7 @@ def publish_verified(
         inputs: What to run both on.
         bound: The tolerated error.
         library: Native operators to compare, too: ``auto``, the installed ones, if there are; ``none``; or a path.
-        manifest_facts: What only the manifest says: ``verification`` and ``reproduce``.
+        manifest_facts: What only the manifest says: ``verification``, ``reproduce`` and, of our models, ``golden``.
         typing: How the graph was typed; None for float32.
         notes: For the result.
     """

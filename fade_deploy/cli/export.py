@@ -22,6 +22,7 @@ from fade_deploy.api.options import (
 from fade_deploy.cli import command
 from fade_deploy.cli import export_options as given
 from fade_deploy.cli.export_options import Format, Verification
+from fade_deploy.errors import ExportError
 from fade_deploy.precision import Precision
 from fade_deploy.recipe import Shape
 
@@ -163,6 +164,11 @@ def export(
 
 
 def _file(source: Path, output: Path | None, options: ExportOptions, *, verbose: bool) -> command.Outcome:
+    if source.suffix.lower() in _EXPORTED:
+        raise ExportError(
+            f"{source} is exported already, expected a checkpoint: give another --format to make an engine or a "
+            "repository of it, or the checkpoint it came from"
+        )
     from fade_deploy.api.export import export as export_file
     from fade_deploy.cli.export_outcome import file_outcome
 

@@ -133,7 +133,7 @@ def repository_outcome(result: TritonResult) -> command.Outcome:
     )
     if result.passed:
         facts = result.document
-        outcome.detail = f"model {facts['name']}, backend {facts['backend']}"
+        outcome.detail = f"model {facts['model']}, backend {facts['backend']}"
         outcome.lines.append(f"the server's command and a client: {result.path / 'README.md'}")
     else:
         outcome.lines.append(_DISAGREE)

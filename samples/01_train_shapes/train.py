@@ -20,7 +20,7 @@ from torch import Tensor
 from fade_deploy.models.mix_transformer import MixTransformerConfig
 from fade_deploy.models.segformer import SegFormer, SegFormerConfig
 from fade_deploy.recipe import load_recipe
-from fade_deploy.verify.segmentation_scores import SegmentationScores
+from fade_deploy.verification.segmentation_scores import SegmentationScores
 
 BACKBONE = MixTransformerConfig(
     # About 0.4 million parameters. MiT's own reductions are for pictures of 512 pixels; ours are a third of that.

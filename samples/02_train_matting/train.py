@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fade_deploy.models.a2u_matting import A2UMatting, A2UMattingConfig
 from fade_deploy.recipe import load_recipe
-from fade_deploy.verify.matting_scores import Convention, matting_scores
+from fade_deploy.verification.matting_scores import Convention, matting_scores
 
 MODELS = {
     # About 0.25 million parameters, where the released network has 8 million.

@@ -12,8 +12,8 @@ from torch import Tensor
 from training import Pairs, Schedule, Task
 
 from fade_deploy.models.segnet import SegNetConfig
-from fade_deploy.verify.reconstruction_scores import reconstruction_scores
-from fade_deploy.verify.segmentation_scores import SegmentationScores
+from fade_deploy.verification.reconstruction_scores import reconstruction_scores
+from fade_deploy.verification.segmentation_scores import SegmentationScores
 
 __all__ = ["labels_scores", "normalised", "painter", "reconstruction", "segmentation"]
 

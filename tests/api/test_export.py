@@ -75,7 +75,7 @@ def test_the_manifest_describes_the_file_beside_it(tiny_export: ExportResult, ti
 def test_the_file_says_the_same_of_itself_as_the_manifest(tiny_export: ExportResult) -> None:
     facts = facts_in(tiny_export.path)
     manifest = manifest_of(tiny_export.path)
-    about_the_run = {"artefact", "passed", "agreement", "python", "reproduce"}
+    about_the_run = {"artefact", "passed", "agreement", "python", "reproduce", "golden"}
     assert facts == {key: value for key, value in manifest.items() if key not in about_the_run}
 
 

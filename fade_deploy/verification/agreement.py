@@ -3,6 +3,8 @@
 Polygraphy's Comparator runs both. Its elementwise rule is applied here, without its ``compare_accuracy``, which
 computes medians and percentiles of every output whatever is logged. What it has no notion of is added: class labels,
 which two exact implementations may still swap where two classes tie within the error.
+
+Polygraphy is imported where it runs something, so that outputs can be judged without it.
 """
 
 from __future__ import annotations
@@ -10,18 +12,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from polygraphy.backend.base import BaseRunner
-from polygraphy.comparator import Comparator
-from polygraphy.logger import G_LOGGER
 
 from fade_deploy.tolerances import Tolerance
-from fade_deploy.verify.inputs import VerificationInput
 
-__all__ = ["SCORES", "Agreement", "compare", "worst"]
+if TYPE_CHECKING:
+    from polygraphy.backend.base import BaseRunner
+
+    from fade_deploy.verification.inputs import VerificationInput
+
+__all__ = ["SCORES", "Agreement", "agreement_of", "compare", "decided_labels", "worst"]
 
 # What a segmentation reference adds to its outputs: class scores [N, classes, ...] whose argmax are the labels. No
 # output of a file bears this name: a C string ends at the NUL.
@@ -79,7 +82,6 @@ def compare(
     ]
 
 
-@np.errstate(invalid="ignore")  # infinities and NaN are judged here, not warned about
 def _compare_one(
     reference: BaseRunner,
     candidates: Sequence[BaseRunner],
@@ -87,26 +89,49 @@ def _compare_one(
     outputs: Sequence[str],
     tolerance: Tolerance,
 ) -> list[Agreement]:
-    with G_LOGGER.verbosity(G_LOGGER.CRITICAL):  # Polygraphy logs to standard output
-        results = Comparator.run([reference, *candidates], data_loader=[batch.tensors])
-    (_, (expected,)), *compared = results.items()
-    scores = dict(expected.items()).get(SCORES)
+    from fade_deploy.verification.running import run_all
+
+    expected, *compared = run_all([reference, *candidates], batch.tensors)
     return [
-        _measure(name, given[output], expected[output], scores, batch, output, tolerance)
-        for name, (given,) in compared
+        agreement_of(
+            given[output],
+            expected[output],
+            expected.get(SCORES),
+            candidate=candidate.name,
+            output=output,
+            shape=str(batch.shape),
+            source=batch.source,
+            tolerance=tolerance,
+        )
+        for candidate, given in zip(candidates, compared, strict=True)
         for output in outputs
     ]
 
 
-def _measure(
-    candidate: str,
+@np.errstate(invalid="ignore")  # infinities and NaN are judged here, not warned about
+def agreement_of(
     given: NDArray[Any],
     expected: NDArray[Any],
     scores: NDArray[Any] | None,
-    batch: VerificationInput,
+    *,
+    candidate: str,
     output: str,
+    shape: str,
+    source: str,
     tolerance: Tolerance,
 ) -> Agreement:
+    """Judge one output by the rule of :func:`compare`.
+
+    Args:
+        given: Of the candidate.
+        expected: Of the reference.
+        scores: The reference's class scores [N, classes, ...]; None where there are no classes.
+        candidate: Its name.
+        output: Its name.
+        shape: Of the input.
+        source: Of the input.
+        tolerance: The bound.
+    """
     is_exact = expected.dtype == np.bool_ or np.issubdtype(expected.dtype, np.integer)
     same_form = (given.shape, given.dtype) == (expected.shape, expected.dtype)
     compared: int | None = None
@@ -127,8 +152,8 @@ def _measure(
     return Agreement(
         candidate=candidate,
         output=output,
-        shape=str(batch.shape),
-        source=batch.source,
+        shape=shape,
+        source=source,
         passed=passed,
         max_error=errors[0],
         mean_error=errors[1],
@@ -162,13 +187,18 @@ def _quantile(values: NDArray[Any], share: float) -> float:
     return low + (position - below) * (high - low)
 
 
+def decided_labels(scores: NDArray[Any], tolerance: Tolerance) -> NDArray[np.bool_]:
+    """Where the best of the class scores [N, classes, ...] leads by more than the tolerated error, [N, ...]."""
+    if scores.shape[1] == 1:
+        return np.ones(scores[:, 0].shape, np.bool_)
+    second, first = np.moveaxis(np.partition(scores, -2, axis=1)[:, -2:], 1, 0)
+    leads: NDArray[np.bool_] = first - second > np.maximum(tolerance.atol, tolerance.rtol * np.abs(first))
+    return leads
+
+
 def _label_counts(scores: NDArray[Any], labels: NDArray[Any], tolerance: Tolerance) -> tuple[int, int]:
     """Pixels whose lead exceeds the tolerated error, and how many of them have the reference's label."""
-    best = scores.argmax(1)
-    decided = np.ones(best.shape, dtype=bool)
-    if scores.shape[1] > 1:
-        second, first = np.moveaxis(np.partition(scores, -2, axis=1)[:, -2:], 1, 0)
-        decided = first - second > np.maximum(tolerance.atol, tolerance.rtol * np.abs(first))
+    best, decided = scores.argmax(1), decided_labels(scores, tolerance)
     if labels.shape != best.shape:
         return int(decided.sum()), 0
     return int(decided.sum()), int((best == labels)[decided].sum())

@@ -14,8 +14,8 @@ from polygraphy.common import TensorMetadata
 
 from fade_deploy.recipe import Shape
 from fade_deploy.tolerances import Tolerance
-from fade_deploy.verify.agreement import SCORES, Agreement, compare, worst
-from fade_deploy.verify.inputs import VerificationInput
+from fade_deploy.verification.agreement import SCORES, Agreement, compare, worst
+from fade_deploy.verification.inputs import VerificationInput
 
 TOLERANCE = Tolerance(atol=0.1, why="large enough to write down")
 NAN, INF = math.nan, math.inf

@@ -8,7 +8,7 @@ from scipy.ndimage import convolve, gaussian_filter
 from skimage.measure import label
 
 from fade_deploy.contract import UNKNOWN
-from fade_deploy.verify.matting_scores import Convention, MattingScores, matting_scores
+from fade_deploy.verification.matting_scores import Convention, MattingScores, matting_scores
 
 MATLAB, PYTHON = Convention.MATLAB, Convention.PYTHON
 both_conventions = pytest.mark.parametrize("convention", list(Convention))

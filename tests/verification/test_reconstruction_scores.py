@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from fade_deploy.verify.reconstruction_scores import ReconstructionScores, reconstruction_scores
+from fade_deploy.verification.reconstruction_scores import ReconstructionScores, reconstruction_scores
 
 
 def noisy_pictures(shape: tuple[int, ...], *, noise: float = 0.1) -> tuple[np.ndarray, np.ndarray]:

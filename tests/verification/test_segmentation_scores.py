@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from skimage.morphology import erosion
 
-from fade_deploy.verify.segmentation_scores import IGNORED, SegmentationScores, boundary_labels
+from fade_deploy.verification.segmentation_scores import IGNORED, SegmentationScores, boundary_labels
 
 _ = IGNORED  # drawn pictures below read better with one letter
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from fade_deploy.errors import RecipeError
 from fade_deploy.recipe import Recipe, Shape, load_recipe
-from fade_deploy.verify.inputs import normalised, verification_inputs
+from fade_deploy.verification.inputs import normalised, verification_inputs
 
 SHAPES = (Shape(1, 32, 32), Shape(3, 32, 64), Shape(2, 45, 31))
 

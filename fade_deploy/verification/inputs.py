@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from fade_deploy.contract import UNKNOWN, Task
 from fade_deploy.errors import RecipeError
 from fade_deploy.recipe import Recipe, Shape, recipe_folder
+from fade_deploy.verification.model_inputs import model_inputs, normalised
 
 __all__ = ["VerificationInput", "normalised", "verification_inputs"]
 
@@ -52,26 +53,16 @@ def _batches(
         else:
             batch = np.random.default_rng(turn).integers(0, 256, (shape.batch, shape.height, shape.width, 3), np.uint8)
             source = "noise"
-        tensors: dict[str, NDArray[Any]] = {
-            "image": batch if embed_preprocess else normalised(batch, recipe.mean, recipe.std)
-        }
-        if recipe.task is Task.MATTING:
-            trimap = np.stack([_trimap(picture) for picture in batch])
-            tensors["trimap"] = trimap if embed_preprocess else trimap.transpose(0, 3, 1, 2) / np.float32(255)
+        trimaps = np.stack([_trimap(picture) for picture in batch]) if recipe.task is Task.MATTING else None
+        tensors = model_inputs(batch, trimaps, mean=recipe.mean, std=recipe.std, embed_preprocess=embed_preprocess)
         yield VerificationInput(shape=shape, source=source, tensors=tensors)
 
 
 def _trimap(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """uint8 [H, W, 3] -> uint8 [H, W, 1] in {0, 128, 255}, about a third of the pixels each."""
-    brightness = picture.mean(2, keepdims=True)
+    """uint8 [H, W, 3] -> uint8 [H, W] in {0, 128, 255}, about a third of the pixels each."""
+    brightness = picture.mean(2)
     dark, bright = np.quantile(brightness, (1 / 3, 2 / 3))
     return np.select([brightness < dark, brightness > bright], [0, 255], UNKNOWN).astype(np.uint8)
-
-
-def normalised(pictures: NDArray[np.uint8], mean: Sequence[float], std: Sequence[float]) -> NDArray[np.float32]:
-    """uint8 [N, H, W, 3] -> float32 [N, 3, H, W]: ``(x - mean) / std``."""
-    scaled = (pictures.astype(np.float32) - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
-    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
 
 
 def _open(name: str, recipe: Recipe) -> Image.Image:

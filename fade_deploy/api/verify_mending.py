@@ -1,0 +1,180 @@
+"""The modules of a low-precision file that have to keep float32, by trial: typed again, run, compared."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+from polygraphy.backend.onnxrt import OnnxrtRunner
+
+from fade_deploy.api.export import export
+from fade_deploy.api.options import ExportOptions
+from fade_deploy.api.verify_batches import Batch
+from fade_deploy.api.verify_options import VerifyOptions
+from fade_deploy.api.verify_runners import Candidate
+from fade_deploy.api.verify_subjects import Opened
+from fade_deploy.contract import Head
+from fade_deploy.graph.emulation import emulate_low_types
+from fade_deploy.graph.passes import MODULE_KEY
+from fade_deploy.graph.precision import typed
+from fade_deploy.precision import Precision, PrecisionPlan, Rule
+from fade_deploy.recipe import Shape
+from fade_deploy.runtimes.native_libraries import NONE
+from fade_deploy.runtimes.ort import session_from_onnx
+from fade_deploy.verification.comparing import compared
+from fade_deploy.verification.model_inputs import pictures_in
+from fade_deploy.verification.narrowing import smallest_mending
+
+__all__ = ["Mending", "mended"]
+
+logger = logging.getLogger(__name__)
+
+_GROUP = 2  # leading parts of a module's name: backbone.block1, decode_head.chains
+_MOST_GROUPS = 4  # whose modules are tried one by one; where more are needed whole groups are kept,
+_MOST_TRIALS = 80  # and also where so many graphs were tried: then everything adds to the error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mending:
+    """What was found."""
+
+    keep: tuple[str, ...]  # modules to keep in float32
+    plan: PrecisionPlan | None  # None where float32 everywhere does not mend the file
+    trials: int
+
+
+class _TooManyTrials(Exception):
+    """The search is given up."""
+
+
+def mended(
+    subjects: Opened, candidate: Candidate, batch: Batch, options: VerifyOptions, start: PrecisionPlan
+) -> Mending:
+    """Search for a small set of modules that, in float32, make the file agree on this batch.
+
+    Groups of modules first, then the modules in those that are needed: each set is tried by typing the checkpoint's
+    float32 graph again and running it on ONNX Runtime's CPU.
+
+    Args:
+        subjects: The checkpoint and the file.
+        candidate: The file.
+        batch: On which it disagrees.
+        options: Of the verification.
+        start: The plan that the file was typed by.
+    """
+    base = _float32_graph(subjects, options)
+    modules = list(dict.fromkeys(node.metadata_props.get(MODULE_KEY, "") for node in base.graph))
+    modules = [module for module in modules if module]
+    expected = subjects.reference.run_on(batch.tensors)
+    trials = 0
+
+    def mends_with(patterns: Callable[[tuple[str, ...]], tuple[str, ...]]) -> Callable[[tuple[str, ...]], bool]:
+        def mends(kept: tuple[str, ...]) -> bool:
+            nonlocal trials
+            if trials >= _MOST_TRIALS:
+                raise _TooManyTrials
+            trials += 1
+            passed = _agrees(base, _plan(start, patterns(kept)), subjects, candidate, batch, expected)
+            logger.info("mend: %d kept in float32, %s", len(kept), "agrees" if passed else "disagrees")
+            return passed
+
+        return mends
+
+    groups = list(dict.fromkeys(_group(module) for module in modules))
+    try:
+        needed = smallest_mending(groups, mends_with(lambda kept: _with_inner(kept, modules)))
+    except _TooManyTrials:
+        needed = tuple(groups)
+    if needed is None:
+        return Mending(keep=(), plan=None, trials=trials)
+    keep, patterns = needed, _with_inner(needed, modules)
+    if 0 < len(needed) <= _MOST_GROUPS:
+        inside = [module for module in modules if _group(module) in needed]
+        try:
+            single = smallest_mending(inside, mends_with(lambda kept: kept))
+        except _TooManyTrials:
+            single = None
+        if single is not None:
+            keep = patterns = single
+    return Mending(keep=keep, plan=_plan(start, patterns), trials=trials)
+
+
+def _float32_graph(subjects: Opened, options: VerifyOptions) -> ir.Model:
+    """The checkpoint exported as the file was, in float32."""
+    facts: Mapping[str, Any] = subjects.facts
+    export_options = ExportOptions(
+        recipe=options.recipe,
+        head=Head(facts["head"]),
+        embed_preprocess=facts["embed_preprocess"],
+        shape=None if facts["shape"] == "dynamic" else Shape.parse(facts["shape"]),
+        opset=facts["opset"],
+        fuse=facts["fused"],
+        ema=options.ema,
+        full_verification=False,
+        library=NONE,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        exported = export(subjects.checkpoint.path, Path(folder) / "float32.onnx", export_options)
+        return ir.from_proto(ir.to_proto(ir.load(exported.path)))  # its weights are in the file, which goes
+
+
+def _agrees(
+    base: ir.Model,
+    plan: PrecisionPlan,
+    subjects: Opened,
+    candidate: Candidate,
+    batch: Batch,
+    expected: Mapping[str, Any],
+) -> bool:
+    model = base.clone()
+    typed(model, plan, io=candidate.io)
+    if plan.lowest is Precision.BF16:
+        emulate_low_types(model)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trial.onnx"
+        path.write_bytes(ir.serde.serialize_model(model).SerializeToString())
+        session = session_from_onnx(path, library=NONE)
+    trial = replace(candidate, runner=OnnxrtRunner(session, name=candidate.run.name))
+    recipe = subjects.interface.recipe
+    _, trimaps = pictures_in(batch.tensors, mean=recipe.mean, std=recipe.std)
+    return compared(
+        trial.run_on(batch.tensors),
+        expected,
+        run=candidate.run.name,
+        input_name=batch.name,
+        shape=str(batch.shape),
+        source=batch.source,
+        head=subjects.interface.head,
+        tolerance=candidate.bound,
+        trimaps=trimaps,
+    ).passed
+
+
+def _plan(start: PrecisionPlan, patterns: Sequence[str]) -> PrecisionPlan:
+    if not patterns:
+        return start
+    rule = Rule(
+        modules=tuple(patterns),
+        precision=Precision.FP32,
+        reason="found by fade-verify --bisect: with these in float32 the file agrees with its checkpoint",
+    )
+    return replace(start, rules=(*start.rules, rule))
+
+
+def _group(module: str) -> str:
+    return ".".join(module.split(".")[:_GROUP])
+
+
+def _with_inner(groups: Sequence[str], modules: Sequence[str]) -> tuple[str, ...]:
+    """Patterns for the groups' own nodes and those of everything inside; only such as match, or a plan is refused.
+
+    What is inside a module that is no group of its own name, as ``backbone``, is in other groups.
+    """
+    own = [group for group in groups if group in modules]
+    inside = {group: {_group(name) for name in modules if name.startswith(f"{group}.")} for group in groups}
+    return (*own, *(f"{group}.*" for group in groups if inside[group] == {group}))
