@@ -69,7 +69,7 @@ def export(
     profile: given.ProfileOption = "",
     plugin: given.PluginOption = "auto",
     embed_plugin: given.EmbedPluginFlag = False,
-    compute_capability: given.CapabilityOption = None,
+    compute_capability: given.CapabilityOption = "",
     workspace: given.WorkspaceOption = 0,
     timing_cache: given.TimingCacheOption = None,
     hardware_compatibility: given.HardwareOption = HardwareCompatibility.NONE,
@@ -140,7 +140,7 @@ def export(
         "refit": refit,
         "plugin": plugin,
         "embed_plugin": embed_plugin,
-        "compute_capabilities": tuple(compute_capability or ()),
+        "compute_capabilities": tuple(filter(None, compute_capability.split(","))),
     }
     served: dict[str, Any] = {
         "backend": backend,

@@ -189,10 +189,10 @@ EmbedPluginFlag = Annotated[
     bool, typer.Option("--embed-plugin", help="The plugin's code travels in the engine.", rich_help_panel=_ENGINE)
 ]
 CapabilityOption = Annotated[
-    list[str] | None,
+    str,
     typer.Option(
-        metavar="X.Y",
-        help="TensorRT-RTX: a GPU generation to build for, such as 8.6; may be repeated.",
+        metavar="X.Y,X.Y",
+        help="TensorRT-RTX: the GPU generations to build for, such as 8.6,12.0.",
         show_default="all that it knows",
         rich_help_panel=_ENGINE,
     ),

@@ -36,7 +36,7 @@ def interface_of_engine(path: Path, warmup: Sequence[Shape] = ()) -> Interface:
     flavour, version = Flavour(document["tensorrt"]["flavour"]), str(document["tensorrt"]["version"])
     if flavour is not Flavour.TENSORRT:
         raise InputError(
-            f"{path} was built by {flavour.title} {version}, expected an engine of {Flavour.TENSORRT.title}, which is "
+            f"{path} was built by {flavour.label} {version}, expected an engine of {Flavour.TENSORRT.label}, which is "
             "what Triton's tensorrt backend loads: build it with fade-export --format tensorrt"
         )
     metadata = document["metadata"]
