@@ -14,6 +14,7 @@ from fade_deploy.optional import require, require_exporting
 from fade_deploy.version import __version__
 
 if TYPE_CHECKING:
+    from fade_deploy.api.bench import Benchmark, BenchOptions, bench
     from fade_deploy.api.doctor import Diagnosis, doctor
     from fade_deploy.api.export import export
     from fade_deploy.api.export_engine import EngineResult, export_engine
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from fade_deploy.swap.modules import Swapped, swap_upsamplers
 
 __all__ = [
+    "BenchOptions",
+    "Benchmark",
     "Diagnosis",
     "EngineOptions",
     "EngineResult",
@@ -51,6 +54,7 @@ __all__ = [
     "Verification",
     "VerifyOptions",
     "__version__",
+    "bench",
     "build_upsampler",
     "carafe_replaced",
     "doctor",
@@ -66,6 +70,9 @@ __all__ = [
 ]
 
 _LAZY = {
+    "BenchOptions": "fade_deploy.api.bench",
+    "Benchmark": "fade_deploy.api.bench",
+    "bench": "fade_deploy.api.bench",
     "Diagnosis": "fade_deploy.api.doctor",
     "doctor": "fade_deploy.api.doctor",
     "ExportOptions": "fade_deploy.api.options",

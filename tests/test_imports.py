@@ -26,7 +26,20 @@ ALLOWED = {
     "verification": {"runtimes"},
     "serve": {"runtimes"},
     "diagnosis": {"runtimes"},
-    "api": {"checkpoints", "models", "graph", "runtimes", "verification", "serve", "diagnosis", "engines"},
+    "timing": {"runtimes", "verification"},
+    "report": {"ops", "serve", "timing", "verification"},
+    "api": {
+        "checkpoints",
+        "models",
+        "graph",
+        "runtimes",
+        "verification",
+        "serve",
+        "diagnosis",
+        "engines",
+        "timing",
+        "report",
+    },
     "cli": {"api"},
     "face": {"api", "serve", "ops", "swap"},  # fade_deploy/__init__.py, and only when asked
 }
@@ -44,6 +57,8 @@ PACKAGES = {
     "verification": {"numpy", "PIL", "polygraphy"},
     "serve": {"numpy", "PIL"},
     "diagnosis": {"numpy", "packaging"},
+    "timing": {"numpy"},
+    "report": {"numpy", "jinja2", "markupsafe", "matplotlib", "PIL"},
     "api": {"numpy"},
     "cli": {"rich", "typer"},
     "face": {"torch"},  # asks for it
@@ -64,6 +79,15 @@ MORE_PACKAGES = {
     "api/verify_mending.py": {"onnx_ir", "polygraphy"},
     "api/verify_pictures.py": {"PIL"},
     "cli/verify.py": {"onnxruntime"},
+    "report/upsamplers.py": {"torch"},
+    "report/graph_summary.py": {"onnx"},
+    "api/report.py": {"torch"},
+    "timing/bound_run.py": {"onnxruntime", "torch", "polygraphy"},
+    "timing/polygraphy_times.py": {"onnxruntime", "polygraphy"},
+    "api/bench.py": {"torch"},
+    "api/bench_loading.py": {"torch"},
+    "api/bench_worker.py": {"torch", "onnxruntime"},
+    "cli/bench.py": {"onnxruntime"},
     "serve/triton_model.py": {"triton_python_backend_utils"},  # the server brings it; the file is copied there
     "diagnosis/probe_packages.py": {"torch", "onnx", "tritonclient", "google"},  # each in a process of its own
     "diagnosis/probe_onnxruntime.py": {"onnxruntime"},
@@ -78,7 +102,7 @@ MORE_PACKAGES = {
 # Not one of these for `import fade_deploy` or a --help.
 HEAVY = (
     *("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "tensorrt", "tensorrt_rtx"),
-    *("PIL", "polygraphy", "safetensors", "transformers"),
+    *("PIL", "polygraphy", "safetensors", "transformers", "jinja2", "matplotlib"),
 )
 
 
@@ -161,7 +185,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert loaded_by("import fade_deploy; fade_deploy.__version__, dir(fade_deploy)") == set()
 
 
-@pytest.mark.parametrize("name", ["doctor", "export", "inspect", "predict", "verify"])
+@pytest.mark.parametrize("name", ["bench", "doctor", "export", "inspect", "predict", "verify"])
 def test_help_loads_nothing_heavy(name: str) -> None:
     code = f"""
 import sys
@@ -181,6 +205,8 @@ except SystemExit as end:
         ("from fade_deploy import Predictor", set()),  # onnxruntime comes with its first session
         ("from fade_deploy import predict", set()),
         ("import fade_deploy.api.inspect", set()),
+        ("import fade_deploy.api.bench", set()),
+        ("import fade_deploy.api.report", set()),
         ("import fade_deploy.runtimes.ort", set()),
         ("import fade_deploy.runtimes.native_libraries", set()),
         ("import fade_deploy.ops.numpy_oracle", set()),

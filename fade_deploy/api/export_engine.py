@@ -16,7 +16,7 @@ from fade_deploy.engines.engine_from_graph import engine_from_graph, plugin_for
 from fade_deploy.engines.graph_for_engine import GraphForEngine, graph_for_engine
 from fade_deploy.engines.layers import summary
 from fade_deploy.engines.options import EngineOptions, reproducing_flags
-from fade_deploy.errors import ExportError
+from fade_deploy.errors import ExportError, InputError
 from fade_deploy.optional import require_exporting
 from fade_deploy.precision import Precision, PrecisionPlan, check_io, plan_for
 from fade_deploy.runtimes.engine_manifest import manifest_of
@@ -74,6 +74,10 @@ def export_engine(
     source = Path(source)
     target = Path(output) if output is not None else Path(f"{source.stem}{options.flavour.ending}")
     _check_target(target, force=options.force)
+    if source.suffix.lower() in _ENDINGS:
+        raise InputError(
+            f"{source} is an engine, expected the checkpoint or .onnx file that one is built of: give that"
+        )
     notes: tuple[str, ...] = ()
     with artefact.staged_folder(target) as folder:
         if source.suffix.lower() == ".onnx":
@@ -90,7 +94,7 @@ def export_engine(
             notes = exported.notes
             graph = graph_for_engine(exported.path, options.flavour)
             plan_facts = exported.document.get("precision_plan")
-        plugin = plugin_for(graph, options.plugin)
+        plugin = plugin_for(graph, options.plugin, embed=options.embed_plugin)
         engine, built = engine_from_graph(graph, folder, options, plugin=plugin, expects_plugin=plugin is not None)
         logger.info("build: %d layers (%.1f s)", len(built.network), built.seconds)
         command = _reproducing_command(source, target, options, export_options)

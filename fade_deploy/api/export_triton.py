@@ -66,13 +66,13 @@ def export_triton(
         target = target.resolve()
     options = replace(options, name=model_name(options.name or stem))
     check_repository(target, force=options.force)
-    if source.suffix in _ENGINES and options.backend is not Backend.TENSORRT:
+    if source.suffix.lower() in _ENGINES and options.backend is not Backend.TENSORRT:
         raise ExportError(
             f"{source} is an engine, which backend {options.backend} can't take: give backend tensorrt, or the .onnx "
             "file"
         )
     served_as_it_is = _ENGINES if options.backend is Backend.TENSORRT else (".onnx",)
-    if source.suffix in served_as_it_is:
+    if source.suffix.lower() in served_as_it_is:
         if export_options is not None:
             raise ExportError(f"{source} is exported already, options of an export don't apply: give the checkpoint")
         return TritonResult(path=target, passed=True, document=write_repository(source, target, options), made=None)

@@ -48,7 +48,7 @@ _BUG = 70  # EX_SOFTWARE; 1 means that runtimes disagree
 # What runs after each stage that the log reports.
 _NEXT_STAGE = {
     "read": "tracing",
-    "load": "predicting",
+    "load": "running",
     "export": "comparing with PyTorch",
     "verify": "comparing with PyTorch",
 }

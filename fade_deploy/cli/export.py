@@ -21,6 +21,7 @@ from fade_deploy.api.options import (
 )
 from fade_deploy.cli import command
 from fade_deploy.cli import export_options as given
+from fade_deploy.cli.export_checks import ENGINES, check_given
 from fade_deploy.cli.export_options import Format, Verification
 from fade_deploy.errors import ExportError
 from fade_deploy.precision import Precision
@@ -28,7 +29,7 @@ from fade_deploy.recipe import Shape
 
 app = command.application()
 
-_EXPORTED = (".onnx", ".engine", ".plan")  # endings of a source that needs no export
+_EXPORTED = (".onnx", *ENGINES)  # endings of a source that needs no export
 
 
 @app.command()
@@ -112,15 +113,17 @@ def export(
     # Before torch is loaded: its threads spin while they wait, and where another process holds a core the eager
     # reference then takes several times as long; on an idle machine it makes no difference.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    given.check_given(context, target_format)
-    if source.suffix.lower() not in _EXPORTED:
+    check_given(context, target_format, source, backend)
+    is_exported = source.suffix.lower() in _EXPORTED
+    if not is_exported:
         optional.require_exporting()
     options = ExportOptions(
         recipe=recipe,
         head=head,
         embed_preprocess=embed_preprocess,
         shape=Shape.parse(shape) if shape else None,
-        opset=(precision or Precision.FP32).lowest_opset if opset is None else opset,
+        # An exported file has its own.
+        opset=(precision if precision and not is_exported else Precision.FP32).lowest_opset if opset is None else opset,
         standard_ops=standard_ops,
         fuse=fuse,
         precision=precision,
@@ -140,7 +143,9 @@ def export(
         "refit": refit,
         "plugin": plugin,
         "embed_plugin": embed_plugin,
-        "compute_capabilities": tuple(filter(None, compute_capability.split(","))),
+        "compute_capabilities": tuple(part.strip() for part in compute_capability.split(","))
+        if compute_capability
+        else (),
     }
     served: dict[str, Any] = {
         "backend": backend,
@@ -202,13 +207,16 @@ def _repository(
     from fade_deploy.cli.export_outcome import repository_outcome
 
     sizes = ShapeProfile.parse(profile) if profile else None
-    triton_options = TritonOptions(**served, warmup=(sizes.smallest, sizes.optimum) if sizes else ())
-    is_exported = source.suffix.lower() in _EXPORTED
+    triton_options = TritonOptions(
+        **served, warmup=tuple(dict.fromkeys((sizes.smallest, sizes.optimum))) if sizes else ()
+    )
+    suffix = source.suffix.lower()
+    is_served = suffix in ENGINES or (suffix == ".onnx" and triton_options.backend is not Backend.TENSORRT)
     result = export_triton(
         source,
         output,
         triton_options,
-        None if is_exported and triton_options.backend is not Backend.TENSORRT else options,
+        None if is_served else options,
         EngineOptions(**engine, profile=sizes),
     )
     return repository_outcome(result)

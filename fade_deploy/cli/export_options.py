@@ -1,4 +1,4 @@
-"""The options of ``fade-export`` by what they shape, and to which formats each group belongs."""
+"""The options of ``fade-export`` by what they shape."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import typer
 
 from fade_deploy.api.options import Backend, HardwareCompatibility, Instance
 from fade_deploy.contract import LOWEST_ONNXRUNTIME, Head
-from fade_deploy.errors import ExportError
 from fade_deploy.precision import Precision
 
 __all__ = [
@@ -45,7 +44,6 @@ __all__ = [
     "Verification",
     "VersionCompatibleFlag",
     "WorkspaceOption",
-    "check_given",
 ]
 
 
@@ -229,42 +227,3 @@ NativeOption = Annotated[
         rich_help_panel=_TRITON,
     ),
 ]
-
-# Parameter of the command -> the formats it shapes; those that are not listed shape all of them.
-_ENGINES = {Format.TENSORRT, Format.RTX, Format.TRITON}
-_FORMATS = {
-    "library": {Format.ONNX},
-    "profile": _ENGINES,
-    "workspace": _ENGINES,
-    "timing_cache": _ENGINES,
-    "hardware_compatibility": {Format.TENSORRT, Format.TRITON},
-    "version_compatible": {Format.TENSORRT, Format.TRITON},
-    "refit": _ENGINES,
-    "plugin": _ENGINES,
-    "embed_plugin": _ENGINES,
-    "compute_capability": {Format.RTX},
-    "backend": {Format.TRITON},
-    "name": {Format.TRITON},
-    "instance": {Format.TRITON},
-    "instances": {Format.TRITON},
-    "max_batch_size": {Format.TRITON},
-    "queue_delay": {Format.TRITON},
-    "threads": {Format.TRITON},
-    "native": {Format.TRITON},
-}
-
-
-def check_given(context: typer.Context, asked: Format) -> None:
-    """Refuse an option that would change nothing of what is written.
-
-    Raises:
-        ExportError: One is given that belongs to another format.
-    """
-    for parameter, formats in _FORMATS.items():
-        source = context.get_parameter_source(parameter)
-        if asked not in formats and source is not None and source.name != "DEFAULT":
-            flag = "--" + parameter.replace("_", "-")
-            raise ExportError(
-                f"{flag} means nothing for --format {asked}, only for {', '.join(sorted(formats))}: leave it out, or "
-                "give another --format"
-            )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +14,7 @@ from rich.table import Table
 
 from fade_deploy import optional
 from fade_deploy.cli import command
+from fade_deploy.errors import InputError
 
 if TYPE_CHECKING:
     from fade_deploy.api.verify import Comparison, Verification
@@ -58,6 +61,9 @@ def verify(
     bisect: Annotated[
         bool, typer.Option("--bisect", help="Find the first module in which an .onnx file and its checkpoint part.")
     ] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="HTML page to write, one file that opens offline.", show_default=False)
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -72,7 +78,7 @@ def verify(
     ] = "",
     ema: Annotated[bool, typer.Option("--ema", help="Use the averaged weights of a checkpoint with both.")] = False,
     library: command.LibraryOption = "auto",
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing precision plan.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
     as_json: command.JsonFlag = False,
     quiet: command.Quiet = False,
 ) -> command.Outcome:
@@ -87,12 +93,15 @@ def verify(
 
     - `fade-verify model.pth model.onnx model.engine --on cpu,cuda --images photos --labels truth`
 
+    - `fade-verify model.onnx model.pth --images photos --report report.html`
+
     - `fade-verify --bisect model_fp16.onnx model.pth`
 
     - `fade-verify model.json`
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in fade-export: sessions and PyTorch take turns
     optional.require("onnxruntime", extra="ort-cpu")
+    from fade_deploy.api.report import check_report, write_verification_report
     from fade_deploy.api.verify_options import VerifyOptions, backends, shapes_of
 
     options = VerifyOptions(
@@ -110,13 +119,23 @@ def verify(
         ema=ema,
         library=library,
     )
+    if report is not None:
+        if bisect:
+            raise InputError("--report shows a comparison, --bisect looks for a module: leave one of them out")
+        check_report(report, force=force)
     if bisect:
         return _bisected(files, options, output, force=force, quiet=quiet)
     from fade_deploy.api.verify import verify as verify_files
 
     with command.progress(quiet=quiet):
         result = verify_files(files, options)
-    return _verified(result)
+        if report is not None:
+            command_line = shlex.join(["fade-verify", *sys.argv[1:]])
+            write_verification_report(result, report, options=options, command=command_line, force=force)
+    outcome = _verified(result)
+    if report is not None:
+        outcome.lines.append(f"report: {report}")
+    return outcome
 
 
 def _bisected(

@@ -139,7 +139,13 @@ def _profile(builder: Any, job: BuildJob) -> Any:
 
 
 def _timing_cache(config: Any, path: Path) -> Any:
-    cache = config.create_timing_cache(path.read_bytes() if path.is_file() else b"")
+    try:
+        data = path.read_bytes() if path.is_file() else b""
+    except OSError as error:
+        raise ExportError(
+            f"--timing-cache {path} can't be read ({error.strerror}): give the name of another file"
+        ) from error
+    cache = config.create_timing_cache(data)
     if cache is None or not config.set_timing_cache(cache, False):
         raise ExportError(
             f"--timing-cache {path} was not made by this TensorRT on this GPU: give the name of another file"
@@ -148,7 +154,7 @@ def _timing_cache(config: Any, path: Path) -> Any:
 
 
 def _write(path: Path, plan: memoryview) -> None:
-    with path.open("wb") as file:
+    with artefact.explained(path), path.open("wb") as file:
         file.write(plan)
         file.flush()
         os.fsync(file.fileno())

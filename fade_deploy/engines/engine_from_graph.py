@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fade_deploy import artefact
 from fade_deploy.engines.build import WORKER, Built, build_engine
 from fade_deploy.engines.build_job import BuildJob
 from fade_deploy.engines.graph_for_engine import GraphForEngine
@@ -15,14 +16,22 @@ from fade_deploy.runtimes.native_libraries import AUTOMATIC, NONE, NativeLibrary
 __all__ = ["engine_from_graph", "plugin_for"]
 
 
-def plugin_for(graph: GraphForEngine, choice: str) -> Path | None:
+def plugin_for(graph: GraphForEngine, choice: str, *, embed: bool = False) -> Path | None:
     """The plugin library to build with; None builds the function bodies.
+
+    Args:
+        graph: What is built.
+        choice: ``auto``, ``none`` or a path.
+        embed: Whether the library's code is to travel in the engine, so that there must be one.
 
     Raises:
         InputError: The given path is no file.
-        ExportError: A library was named and the file has no operator for it.
+        ExportError: A library was named and the file has no operator for it, or there is none to embed.
     """
     library = library_for(choice, NativeLibrary.TENSORRT)
+    if embed and (library is None or not graph.plugin_nodes):
+        why = "no library is given or installed" if graph.plugin_nodes else f"{graph.source} has no operator for it"
+        raise ExportError(f"--embed-plugin has nothing to embed, {why}: give a library with --plugin, or leave it out")
     if graph.plugin_nodes:
         return library
     if choice not in (AUTOMATIC, NONE):
@@ -60,8 +69,9 @@ def engine_from_graph(
     """
     profile = graph.profile_for(options.profile)
     model, engine = folder / "graph.onnx", folder / "engine"
-    model.write_bytes(graph.data)
-    engine.touch()
+    with artefact.explained(model):
+        model.write_bytes(graph.data)
+        engine.touch()
     sizes = {} if profile is None else {given.name: profile.sizes_for(given) for given in graph.inputs}
     job = BuildJob(model=model, engine=engine, options=options, sizes=sizes, plugin=plugin)
 

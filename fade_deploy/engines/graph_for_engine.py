@@ -13,12 +13,15 @@ from fade_deploy.engines.profile import PictureInput, ShapeProfile
 from fade_deploy.errors import ExportError, InputError
 from fade_deploy.optional import require
 from fade_deploy.precision import Precision, PrecisionPlan, lowest_of
+from fade_deploy.runtimes.deployed_metadata import metadata_fault
 from fade_deploy.runtimes.engine_flavour import Flavour
 
 __all__ = ["GraphForEngine", "graph_for_engine"]
 
 # Operators that TensorRT gets as plugins where the library is there; a head is taken apart before.
 _WITH_PLUGIN = tuple(operator.name for operator in contract.OPERATORS if operator is not contract.HEAD)
+
+_PICTURE_RANK = 4  # [N, C, H, W] or [N, H, W, C]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +145,16 @@ def _read(ir: Any, path: Path) -> tuple[Any, dict[str, Any]]:
         raise InputError(
             f"{path} has no metadata '{contract.METADATA_KEY}', so nothing is known of its model: {remedy}"
         )
+    if metadata.get("task") != contract.OWN_MODULE and (fault := metadata_fault(metadata)):
+        raise InputError(f"{path} has metadata '{contract.METADATA_KEY}' in which {fault}: {remedy}")
+    rank = None if metadata["task"] == contract.OWN_MODULE else _PICTURE_RANK
+    for value in model.graph.inputs:
+        if value.shape is None or rank not in (None, len(value.shape)):
+            raise InputError(
+                f"{path} declares '{value.name}' with shape {value.shape}, expected that of a picture: {remedy}"
+            )
+    if "" not in model.opset_imports:
+        raise InputError(f"{path} imports no ONNX opset: {remedy}")
     return model, metadata
 
 

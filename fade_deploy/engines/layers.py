@@ -145,6 +145,8 @@ def unmet_requests(
     if missing:
         others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         faults.append(f"the plugin was asked for and {where} has no plugin layer for node '{missing[0]}'{others}")
+    elif len(plugins) < len(plugin_nodes):  # one name can be a part of another's
+        faults.append(f"{len(plugin_nodes)} nodes are for the plugin and {where} has {len(plugins)} plugin layers")
     return faults
 
 

@@ -8,10 +8,13 @@ from enum import StrEnum
 from pathlib import Path
 
 from fade_deploy.engines.profile import ShapeProfile
+from fade_deploy.errors import ExportError
 from fade_deploy.runtimes.engine_flavour import Flavour
 from fade_deploy.runtimes.native_libraries import AUTOMATIC
 
 __all__ = ["EngineOptions", "HardwareCompatibility", "reproducing_flags"]
+
+_MOST_WORKSPACE = 1 << 24  # MiB: 16 TiB, more than any GPU has
 
 
 class HardwareCompatibility(StrEnum):
@@ -37,6 +40,18 @@ class EngineOptions:
     embed_plugin: bool = False  # the library's code travels in the engine
     compute_capabilities: tuple[str, ...] = ()  # TensorRT-RTX: such as "8.6"; empty: all that it knows
     force: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a number that no GPU has.
+
+        Raises:
+            ExportError: The message names the option.
+        """
+        if not 0 <= self.workspace_mib <= _MOST_WORKSPACE:
+            raise ExportError(
+                f"--workspace {self.workspace_mib} is not within 0 to {_MOST_WORKSPACE}: give the MiB that a layer may "
+                "use, or leave it out"
+            )
 
 
 def reproducing_flags(options: EngineOptions) -> str:

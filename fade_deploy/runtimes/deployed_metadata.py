@@ -15,7 +15,7 @@ from fade_deploy.errors import InputError
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["LARGEST_SIDE", "deployed_metadata"]
+__all__ = ["LARGEST_SIDE", "deployed_metadata", "metadata_fault"]
 
 LARGEST_SIDE = 65_536  # pixels: what is larger would only exhaust the memory
 _MOST_CLASSES = 65_536  # labels have 16 bits
@@ -47,7 +47,7 @@ def deployed_metadata(session: onnxruntime.InferenceSession, *, name: str = "the
             f"{name} is a user's own module (fade_deploy.export_module), expected a model for segmentation or matting, "
             "whose inputs are known here: run it with onnxruntime"
         )
-    if fault := _fault(metadata):
+    if fault := metadata_fault(metadata):
         raise InputError(f"{name} has metadata '{METADATA_KEY}' in which {fault}: {remedy}")
     head = Head(metadata["head"])
     outputs = {output.name: output.shape for output in session.get_outputs()}
@@ -63,8 +63,8 @@ def deployed_metadata(session: onnxruntime.InferenceSession, *, name: str = "the
     return dict(metadata)
 
 
-def _fault(metadata: Any) -> str:
-    """What is wrong with the fields that prediction reads; empty when nothing is."""
+def metadata_fault(metadata: Any) -> str:
+    """What is wrong with the fields that prediction and engines read; empty when nothing is."""
     if not isinstance(metadata, dict):
         return "there is no JSON object"
     if fault := _field_fault(metadata, "task", lambda x: x in list(Task), f"one of {', '.join(Task)}"):

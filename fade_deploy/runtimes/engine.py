@@ -56,7 +56,8 @@ class LoadedEngine:
             InputError: A name, dtype or shape is not what the engine takes.
         """
         _check_inputs(self.engine, self.manifest, inputs)
-        return dict(self.runner.infer({name: np.ascontiguousarray(array) for name, array in inputs.items()}))
+        outputs = self.runner.infer({name: np.ascontiguousarray(array) for name, array in inputs.items()})
+        return {name: np.array(output) for name, output in outputs.items()}  # the next run overwrites the runner's own
 
 
 def load_engine(path: Path, *, plugin: Path | str = AUTOMATIC, allow_code: bool = False) -> LoadedEngine:

@@ -6,6 +6,7 @@ Standard library only: a server reads it before it loads anything.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,24 @@ def read_manifest(engine: Path) -> dict[str, Any]:
     for field, kind in _FIELDS.items():
         if not isinstance(document, dict) or not isinstance(document.get(field, 0), kind):
             raise InputError(f"{path} lacks '{field}', expected a manifest that fade-export wrote: {remedy}")
-    if document["tensorrt"].get("flavour") not in list(Flavour) or "version" not in document["tensorrt"]:
+    tensorrt = document["tensorrt"]
+    if tensorrt.get("flavour") not in list(Flavour) or not re.match(r"\d+\.\d", str(tensorrt.get("version"))):
         raise InputError(f"{path} does not say for which TensorRT the engine is: {remedy}")
+    if not isinstance(tensorrt.get("gpu") or {}, dict) or not _is_names(tensorrt.get("compute_capabilities", [])):
+        raise InputError(f"{path} does not say for which GPU the engine is: {remedy}")
+    if not all(map(_is_tensor, (*document["inputs"], *document["outputs"]))):
+        raise InputError(f"{path} does not name the engine's inputs and outputs, with dtype and shape: {remedy}")
     return dict(document)
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _is_tensor(entry: Any) -> bool:
+    return (
+        isinstance(entry, dict)
+        and _is_names([entry.get("name"), entry.get("dtype")])
+        and isinstance(entry.get("shape"), list)
+        and len(entry["shape"]) > 0
+    )

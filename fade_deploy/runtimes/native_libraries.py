@@ -54,9 +54,9 @@ def library_for(choice: str | Path, library: NativeLibrary) -> Path | None:
     try:
         path = Path(choice).resolve(strict=True)
     except (OSError, RuntimeError) as error:  # a chain of links that has no end is a RuntimeError
-        raise InputError(_wrong_path(choice, "is not there")) from error
+        raise InputError(_wrong_path(choice, library, "is not there")) from error
     if not path.is_file():
-        raise InputError(_wrong_path(choice, "is not a file"))
+        raise InputError(_wrong_path(choice, library, "is not a file"))
     return path
 
 
@@ -77,8 +77,11 @@ def register(options: Any, path: Path) -> None:
         ) from error
 
 
-def _wrong_path(choice: str | Path, fault: str) -> str:
+def _wrong_path(choice: str | Path, library: NativeLibrary, fault: str) -> str:
+    flag, file = "--library", f"{NativeLibrary.ONNXRUNTIME_CPU} (or its CUDA sibling)"
+    if library is NativeLibrary.TENSORRT:
+        flag, file = "--plugin", str(library)
     return (
-        f"--library {choice} {fault}, expected the path of {NativeLibrary.ONNXRUNTIME_CPU} (or its CUDA sibling), "
+        f"{flag} {choice} {fault}, expected the path of {file}, "
         f"'{AUTOMATIC}' for the installed one, or '{NONE}' to run without"
     )

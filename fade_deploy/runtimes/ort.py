@@ -9,7 +9,7 @@ import importlib.metadata
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from fade_deploy.errors import FadeDeployError, InputError, MissingDependency
@@ -39,7 +39,12 @@ _PACKAGES = ("onnxruntime", "onnxruntime-gpu")  # both fill the folder `onnxrunt
 
 
 def session_from_onnx(
-    path: Path, *, threads: int = 0, provider: Provider | str = Provider.CPU, library: Path | str = AUTOMATIC
+    path: Path,
+    *,
+    threads: int = 0,
+    provider: Provider | str = Provider.CPU,
+    library: Path | str = AUTOMATIC,
+    settings: Mapping[str, str] = MappingProxyType({}),
 ) -> onnxruntime.InferenceSession:
     """Load an ``.onnx`` file on one of onnxruntime's providers, with our native operators where they are installed.
 
@@ -48,6 +53,7 @@ def session_from_onnx(
         threads: Threads within one operator; 0 leaves the number to onnxruntime (one a physical core).
         provider: Where to compute. Whatever it can't run on the GPU is refused, arithmetic on sizes aside.
         library: ``auto``, the installed custom-op library of the provider, if there is one; ``none``; or its path.
+        settings: More entries of onnxruntime's session configuration; older versions ignore what they don't know.
 
     Raises:
         MissingDependency: onnxruntime is not installed, it and onnxruntime-gpu overwrite each other, or the provider
@@ -67,6 +73,8 @@ def session_from_onnx(
     options = ort.SessionOptions()
     options.log_severity_level = _QUIET
     options.intra_op_num_threads = threads
+    for name, value in settings.items():
+        options.add_session_config_entry(name, value)
     with prepared(ort, provider, options):
         if native is not None:
             register(options, native)

@@ -8,6 +8,7 @@ from typing import Any
 
 from fade_deploy.errors import ExportError, InputError, RecipeError
 from fade_deploy.recipe import Shape
+from fade_deploy.runtimes.deployed_metadata import metadata_fault
 from fade_deploy.runtimes.engine_flavour import Flavour
 from fade_deploy.runtimes.engine_manifest import manifest_of, read_manifest
 from fade_deploy.serve.triton_interface import OPEN, Interface, Plan, Tensor, input_shapes, sides
@@ -15,7 +16,7 @@ from fade_deploy.serve.triton_interface import OPEN, Interface, Plan, Tensor, in
 __all__ = ["interface_of_engine"]
 
 _REMEDY = "build the engine again with fade-export --format tensorrt"
-_NEEDED = ("task", "head", "embed_preprocess", "mean", "std", "size_multiple")
+_PICTURE_RANK = 4  # [N, C, H, W] or [N, H, W, C]
 
 
 def interface_of_engine(path: Path, warmup: Sequence[Shape] = ()) -> Interface:
@@ -40,10 +41,12 @@ def interface_of_engine(path: Path, warmup: Sequence[Shape] = ()) -> Interface:
             "what Triton's tensorrt backend loads: build it with fade-export --format tensorrt"
         )
     metadata = document["metadata"]
-    if missing := [key for key in _NEEDED if key not in metadata]:
-        raise InputError(f"{manifest_of(path)} does not say the model's {', '.join(missing)}: {_REMEDY}")
+    if fault := metadata_fault(metadata):
+        raise InputError(f"{manifest_of(path)} has metadata of the model in which {fault}: {_REMEDY}")
     try:
         inputs, outputs = _tensors(document["inputs"]), _tensors(document["outputs"])
+        if any(len(tensor.shape) != _PICTURE_RANK for tensor in inputs):
+            raise ValueError("inputs that are no pictures")
         smallest, optimum, largest = _profile(document.get("profile"), inputs, metadata)
     except (ValueError, KeyError, TypeError, IndexError, RecipeError) as error:
         raise InputError(f"{manifest_of(path)} describes no engine of fade-export ({error!r}): {_REMEDY}") from error

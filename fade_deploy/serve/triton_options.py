@@ -84,6 +84,7 @@ def model_name(given: str) -> str:
     """
     if not _NAME.fullmatch(given):
         raise ExportError(
-            f"'{given}' can't be a model's name, expected letters, digits, '_', '-' and '.': give another one"
+            f"'{given}' can't be a model's name, expected letters, digits, '_', '-' and '.': give one with --name "
+            "(in Python, name)"
         )
     return given

@@ -13,7 +13,7 @@ import pytest
 
 from fade_deploy.api.export_engine import export_engine
 from fade_deploy.api.options import ExportOptions
-from fade_deploy.contract import Head
+from fade_deploy.contract import METADATA_KEY, Head
 from fade_deploy.engines.options import EngineOptions
 from fade_deploy.engines.profile import ShapeProfile
 from fade_deploy.errors import ExportError, InputError, MissingDependency, OutputError
@@ -224,6 +224,29 @@ def test_a_file_of_others_is_one_line(tiny_onnx, tmp_path):
     path = tmp_path / "foreign.onnx"
     onnx.save(proto, path)
     assert "has no metadata 'fade_deploy'" in refused(path, tmp_path / "tiny.engine")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("size_multiple", 0, "'size_multiple' is 0, expected an integer from 1"),
+        ("size_multiple", "x", """'size_multiple' is "x", expected an integer"""),
+        ("task", "song", """'task' is "song", expected one of"""),
+    ],
+)
+def test_metadata_of_another_kind_is_one_line(tiny_onnx, tmp_path, field, value, told):
+    import onnx
+
+    proto = onnx.load(tiny_onnx)
+    (entry,) = (entry for entry in proto.metadata_props if entry.key == METADATA_KEY)
+    entry.value = json.dumps({**json.loads(entry.value), field: value})
+    path = tmp_path / "changed.onnx"
+    onnx.save(proto, path)
+    assert told in refused(path, tmp_path / "tiny.engine")
+
+
+def test_an_engine_is_not_built_of_an_engine(tmp_path):
+    assert "is an engine, expected the checkpoint or .onnx file" in refused(tmp_path / "a.plan", tmp_path / "b.engine")
 
 
 def test_a_profile_that_does_not_fit_is_one_line(tiny_onnx, tmp_path):

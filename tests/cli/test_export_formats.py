@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.command_line import contents, run_here
+from tests.serve.engine_manifest import engine_files
 
 
 @pytest.fixture
@@ -33,6 +34,19 @@ def folder(tiny_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         (["--format", "tensorrt-rtx", "--profile", "1x32x32:1x32"], "is not one size or three: give NxHxW"),
         (["--format", "triton", "--backend", "tensorrt", "--instance", "cpu"], "give instance gpu"),
         ([], "tiny.onnx is exported already, expected a checkpoint"),
+        (["--format", "triton", "--precision", "fp16"], "so --precision can't be chosen here: export the checkpoint"),
+        (["--format", "triton", "--backend", "tensorrt", "--head", "probs"], "so --head can't be chosen here"),
+        (["--format", "tensorrt-rtx", "--verify", "quick"], "so --verify can't be chosen here"),
+        (["--format", "tensorrt-rtx", "--timing-cache", "times"], "--timing-cache means nothing for --format"),
+        (["--format", "triton", "--workspace", "64"], "--workspace means nothing where no engine is built, as for --b"),
+        (["--format", "triton", "--backend", "tensorrt", "--threads", "2"], "--threads means nothing for --backend"),
+        (["--format", "tensorrt-rtx", "--embed-plugin", "--plugin", "none"], "--embed-plugin has nothing to embed"),
+        (
+            ["--format", "tensorrt-rtx", "--plugin", "no.so"],
+            "--plugin no.so is not there, expected the path of libfade",
+        ),
+        (["--format", "tensorrt-rtx", "--workspace", "99999999"], "--workspace 99999999 is not within 0 to 16777216"),
+        (["--format", "triton", "--name", "a b"], "give one with --name"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -63,6 +77,45 @@ def test_a_repository_is_made_of_an_exported_file(
     finished = run_here("fade-export", *line, "-o", "models", "--force", "--json", patch=monkeypatch, capture=capfd)
     assert finished.code == 0
     assert json.loads(finished.out)["repository"]["model"] == "shapes"
+
+
+def test_a_repository_is_made_of_an_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    engine_files(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    line = ["matting.engine", "--format", "triton", "--backend", "tensorrt", "-o", "models"]
+    finished = run_here("fade-export", *line, patch=monkeypatch, capture=capfd)
+    assert finished.code == 0, finished.err
+    assert (tmp_path / "models/matting/1/model.plan").read_bytes() == b"an engine's bytes"
+    for flags, told in (
+        (["--precision", "fp16"], "matting.engine is exported already, so --precision can't be chosen"),
+        (["--refit"], "--refit means nothing where no engine is built, as for an engine"),
+    ):
+        finished = run_here("fade-export", *line, "--force", *flags, patch=monkeypatch, capture=capfd)
+        assert (finished.code, told in finished.err) == (2, True), finished.err
+    line = ["matting.engine", "--format", "tensorrt", "-o", "other.engine"]
+    finished = run_here("fade-export", *line, patch=monkeypatch, capture=capfd)
+    assert (finished.code, "matting.engine is an engine, expected the checkpoint" in finished.err) == (2, True)
+
+
+def test_a_profile_of_one_size_is_warmed_up_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    line = ["tiny.onnx", "--format", "triton", "--profile", "1x64x64", "-o", "models"]
+    assert run_here("fade-export", *line, patch=monkeypatch, capture=capfd).code == 0
+    assert (folder / "models/tiny/config.pbtxt").read_text(encoding="utf-8").count("model_warmup") == 1
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("tensorrt_rtx"), reason="tensorrt-rtx is not installed")
+def test_an_engine_in_bf16_is_made_of_a_file_of_any_opset(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    line = ["tiny.onnx", "--format", "tensorrt-rtx", "--precision", "bf16", "--profile", "1x32x32", "--plugin", "none"]
+    line += ["--compute-capability", "8.6, 12.0"]
+    finished = run_here("fade-export", *line, "--json", patch=monkeypatch, capture=capfd)
+    assert finished.code == 0, finished.err
+    assert json.loads(finished.out)["manifest"]["precisions"] == ["fp32", "bf16"]
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("tensorrt_rtx"), reason="tensorrt-rtx is not installed")

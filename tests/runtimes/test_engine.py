@@ -69,7 +69,7 @@ def tensorrt(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     module.__version__ = "10.16.1.11"
     module.ILogger, module.Runtime, module.said = ILogger, Runtime, []
     module.init_libnvinfer_plugins = lambda *_: True
-    module.get_plugin_registry = lambda: SimpleNamespace(load_library=lambda _: None)
+    module.get_plugin_registry = lambda: SimpleNamespace(load_library=lambda _: None, all_creators=[])
     monkeypatch.setitem(sys.modules, "tensorrt", module)
     monkeypatch.setattr(engine, "current_gpu", lambda: AMPERE)
     return module
@@ -99,6 +99,19 @@ def test_a_missing_an_empty_and_a_lonely_file_are_one_line(tmp_path):
     assert "model.engine.json can't be read (No such file or directory), expected the engine's manifest" in refusal(
         path
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"tensorrt": {"version": "ten"}}, "does not say for which TensorRT"),
+        ({"tensorrt": {"gpu": 5}}, "does not say for which GPU"),
+        ({"tensorrt": {"compute_capabilities": [8.6]}}, "does not say for which GPU"),
+        ({"inputs": [{"name": "image"}]}, "does not name the engine's inputs and outputs"),
+    ],
+)
+def test_a_manifest_with_fields_of_another_kind_is_one_line(tmp_path, tensorrt, changes, told):
+    assert told in refusal(written(tmp_path, **changes))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"artefact": 5}', '{"artefact": {}, "tensorrt": {}}', "\xff"])
@@ -243,3 +256,19 @@ def test_a_wrong_input_is_one_line(tmp_path, inputs, message):
     loaded = engine.LoadedEngine(engine=profile, manifest=manifest, logger=None, runner=None)
     with pytest.raises(InputError, match=message):
         loaded.run(inputs)
+
+
+def test_outputs_stay_as_they_are_when_the_engine_runs_again(tmp_path):
+    """Polygraphy's runner returns views of buffers that its next run overwrites."""
+    buffer = np.zeros((1, 2), np.float32)
+
+    def infer(given: dict[str, Any]) -> dict[str, Any]:
+        buffer[:] = given["image"].flat[0]
+        return {"logits": buffer[:]}
+
+    profile = SimpleNamespace(get_tensor_profile_shape=lambda name, index: ((1, 3, 1, 1),) * 3)
+    manifest = json.loads(manifest_of(written(tmp_path)).read_text())
+    runner = SimpleNamespace(infer=infer)
+    loaded = engine.LoadedEngine(engine=profile, manifest=manifest, logger=None, runner=runner)
+    first, _ = (loaded.run({"image": np.full((1, 3, 1, 1), value, np.float32)}) for value in (1, 2))
+    assert first["logits"].tolist() == [[1, 1]]

@@ -219,9 +219,14 @@ def test_an_engine_of_one_size_has_no_profile(tmp_path: Path) -> None:
         ({"profile": None}, "describes no engine of fade-export (ValueError('open sizes, and no profile'))"),
         ({"inputs": [], "profile": None}, "describes no engine of fade-export"),
         ({"inputs": None}, "lacks 'inputs', expected a manifest that fade-export wrote"),
-        ({"metadata": {"task": "matting"}}, "does not say the model's head, embed_preprocess, mean"),
+        ({"metadata": {"task": "matting"}}, "has metadata of the model in which 'head' is missing: build the engine"),
+        (
+            {"inputs": [{"name": "image", "dtype": "float32", "shape": [3]}]},
+            "ValueError('inputs that are no pictures')",
+        ),
+        ({"outputs": [{"name": 5, "dtype": "float32", "shape": [3]}]}, "does not name the engine's inputs and outputs"),
     ],
-    ids=["rtx", "profile", "no profile", "no inputs", "inputs of no kind", "foreign model"],
+    ids=["rtx", "profile", "no profile", "no inputs", "inputs of no kind", "foreign model", "no picture", "no name"],
 )
 def test_a_manifest_that_tells_too_little_is_one_line(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
     path = engine_files(tmp_path, **changes)

@@ -1,0 +1,262 @@
+"""Checkpoints, exported files and engines timed beside each other, with what they take and how far they are apart."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from fade_deploy import artefact
+from fade_deploy.api.bench_against import compared_with
+from fade_deploy.api.bench_files import loaded_files, timed_shapes
+from fade_deploy.api.bench_options import BenchOptions
+from fade_deploy.api.bench_processes import fresh_process
+from fade_deploy.api.bench_ways import Loaded, Way, placement_of
+from fade_deploy.api.verify_runners import Kind, kind_of
+from fade_deploy.errors import FadeDeployError, InputError, MissingDependency
+from fade_deploy.optional import require
+from fade_deploy.provider import Provider
+from fade_deploy.recipe import Shape
+from fade_deploy.timing.accuracy import Accuracy, accuracy_of
+from fade_deploy.timing.against import Against, earlier_benchmark
+from fade_deploy.timing.benchmark import FORM, Benchmark, Candidate, CaseTimes, Memory
+from fade_deploy.timing.bound_run import BoundRun, BoundSession
+from fade_deploy.timing.machine import Machine, cores, is_busy, load_average, this_machine, versions
+from fade_deploy.timing.polygraphy_times import PolygraphyTimes, polygraphy_times
+from fade_deploy.timing.rounds import Round, interleaved, paired_ratios, periods_of, warmed_up
+
+__all__ = ["Against", "BenchOptions", "Benchmark", "Candidate", "CaseTimes", "bench"]
+
+logger = logging.getLogger(__name__)
+
+_FEWEST, _MOST = 5, 1000  # runs of each at a shape
+_POLYGRAPHY_SHARE = 4  # of the seconds: a quarter for each .onnx candidate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Timed:
+    """What one shape gave, by candidate."""
+
+    rounds: list[Round]
+    accuracy: Mapping[str, Accuracy]
+
+
+def bench(files: Sequence[Path | str], options: BenchOptions | None = None) -> Benchmark:
+    """Time every way to run some files, interleaved in this process.
+
+    Each ``.onnx`` file runs on each of ``options.on`` in standard operators and, where they are installed, in native
+    ones; checkpoints in eager PyTorch on the CPU; engines on their GPU. Inputs and outputs lie where it is computed, so
+    times are of computing alone. Memory and load times come from a process for each candidate and shape.
+
+    Args:
+        files: Checkpoints, ``.onnx`` files and engines, of one task.
+        options: See :class:`BenchOptions`.
+
+    Returns:
+        What was measured; ``passed`` is False where something got slower than in ``options.against``.
+
+    Raises:
+        FadeDeployError: The user can mend it.
+    """
+    options = options or BenchOptions()
+    names = [str(file) for file in files]
+    baseline_file = _checked(names, options)
+    machine, load, threads = this_machine(), load_average(), options.threads or cores()
+    earlier = None if options.against is None else earlier_benchmark(options.against, form=FORM)
+    if earlier is not None:
+        _check_comparable(earlier, options, machine, threads)
+    with _torch_threads_kept(names):
+        start = time.perf_counter()
+        loaded = loaded_files(names, options, threads)
+        logger.info("load: %d candidates (%.1f s)", len(loaded), time.perf_counter() - start)
+        placements = {name: placement_of(one) for name, one in loaded.items()}
+        if options.providers:
+            _check_told(loaded, placements)
+        baseline = next(name for name, one in loaded.items() if one.way.file == baseline_file)
+        shapes = timed_shapes(list(loaded.values()), options)
+        timed = {shape: _timed(loaded, shape, options.seconds) for shape in shapes}
+        beside, notes = _polygraphy(loaded, shapes[0], options.seconds / _POLYGRAPHY_SHARE)
+    taken = {(name, shape): _taken(name, one.way, shape) for name, one in loaded.items() for shape in shapes}
+    if is_busy(load, machine.cores):
+        notes.insert(
+            0,
+            f"this machine was busy: a load of {load:.1f} on {machine.cores} cores in the minute before; times of an "
+            "idle machine are shorter and closer together",
+        )
+    result = Benchmark(
+        candidates=tuple(
+            Candidate(
+                name=name,
+                file=one.way.file,
+                runtime=one.runtime,
+                precision=str(one.precision),
+                sha256=artefact.sha256_of(Path(one.way.file)),
+                file_bytes=Path(one.way.file).stat().st_size,
+                load_seconds=tuple(taken[name, shape][0] for shape in shapes),
+                placement=placements[name],
+                cases=tuple(_case(name, baseline, shape, timed[shape], taken[name, shape][1]) for shape in shapes),
+            )
+            for name, one in loaded.items()
+        ),
+        baseline=baseline,
+        reference=next(iter(loaded)),
+        shapes=shapes,
+        threads=threads,
+        budget=options.seconds,
+        machine=machine,
+        load=load,
+        versions=versions(),
+        date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        polygraphy=beside,
+        notes=tuple(notes),
+    )
+    if earlier is None:
+        return result
+    return dataclasses.replace(result, against=compared_with(earlier, result, options))
+
+
+def _checked(names: Sequence[str], options: BenchOptions) -> str:
+    """The file that the ratios are to.
+
+    Raises:
+        InputError: A file is given twice, is not there, or the baseline is none of them.
+    """
+    if not names:
+        raise InputError("no file is given, expected a checkpoint, an .onnx file or an engine: give one or more")
+    if len(set(names)) < len(names):
+        raise InputError(f"{max(names, key=names.count)} is given twice, expected different files: leave one out")
+    for name in names:
+        if not Path(name).is_file():
+            raise InputError(f"{name} is no file, expected a checkpoint, an .onnx file or an engine: check the name")
+    if options.baseline and options.baseline not in names:
+        raise InputError(f"--baseline {options.baseline} is none of the files, expected one of {', '.join(names)}")
+    return options.baseline or names[0]
+
+
+def _timed(loaded: Mapping[str, Loaded], shape: Shape, seconds: float) -> _Timed:
+    start = time.perf_counter()
+    bound = {name: _bound(one, shape) for name, one in loaded.items()}
+    runs = {name: _explained(loaded[name], shape, run) for name, run in bound.items()}
+    each = warmed_up(runs)
+    periods, count = periods_of(each, seconds=seconds, fewest=_FEWEST, most=_MOST)
+    rounds = interleaved(runs, periods, count)
+    outputs: dict[str, NDArray[Any]] = {name: run.output() for name, run in bound.items()}
+    reference = next(iter(loaded))
+    accuracy = {
+        name: accuracy_of(output, outputs[reference], loaded[name].head, loaded[reference].head)
+        for name, output in outputs.items()
+    }
+    logger.info("time: %s, %d rounds (%.1f s)", shape, count, time.perf_counter() - start)
+    return _Timed(rounds=rounds, accuracy=accuracy)
+
+
+def _bound(one: Loaded, shape: Shape) -> BoundRun:
+    return one.bound(one.inputs(shape))
+
+
+def _explained(one: Loaded, shape: Shape, bound: BoundRun) -> Callable[[], object]:
+    """Its run; what the runtime raises in the first one becomes one line."""
+    first = True
+
+    def run() -> None:
+        nonlocal first
+        if not first:
+            bound.run()
+            return
+        try:
+            bound.run()
+        except FadeDeployError:
+            raise
+        except Exception as error:  # neither onnxruntime's nor PyTorch's exceptions have a parent of their own
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"{one.way.file} can't run {shape} ({reason}), expected a size that fits this machine: give smaller "
+                "--shapes or --batches, or see with fade-verify whether it runs at all"
+            ) from error
+        first = False
+
+    return run
+
+
+def _polygraphy(
+    loaded: Mapping[str, Loaded], shape: Shape, seconds: float
+) -> tuple[tuple[PolygraphyTimes, ...], list[str]]:
+    """Polygraphy's times of the .onnx candidates, and a note where it is not there."""
+    start = time.perf_counter()
+    found = []
+    for name, one in loaded.items():
+        if one.session is None:
+            continue
+        inputs = one.inputs(shape)
+        bound = BoundSession(one.session, inputs, one.head.output, Provider(one.way.provider))
+        bound.run()
+        try:
+            times = polygraphy_times(
+                one.session, bound, inputs, name=name, shape=str(shape), seconds=seconds, fewest=_FEWEST, most=_MOST
+            )
+        except MissingDependency as error:
+            return (), [f"not timed beside Polygraphy: {error}"]
+        found.append(times)
+    if found:
+        logger.info("polygraphy: %d candidates (%.1f s)", len(found), time.perf_counter() - start)
+    return tuple(found), []
+
+
+def _taken(name: str, way: Way, shape: Shape) -> tuple[float, Memory]:
+    start = time.perf_counter()
+    found = fresh_process(way, shape)
+    logger.info("memory: %s at %s (%.1f s)", name, shape, time.perf_counter() - start)
+    return found
+
+
+def _case(name: str, baseline: str, shape: Shape, timed: _Timed, memory: Memory) -> CaseTimes:
+    return CaseTimes(
+        shape=shape,
+        seconds=tuple(entry[name] for entry in timed.rounds if name in entry),
+        ratios=tuple(paired_ratios(timed.rounds, name, baseline)),
+        memory=memory,
+        accuracy=timed.accuracy[name],
+    )
+
+
+def _check_told(loaded: Mapping[str, Loaded], placements: Mapping[str, Any]) -> None:
+    for name, one in loaded.items():
+        if one.session is not None and placements[name] is None:
+            raise MissingDependency(
+                f"--providers: {one.runtime.partition(',')[0]} can't tell where {one.way.file} runs its nodes, "
+                "expected 1.24 or newer: pip install -U onnxruntime"
+            )
+
+
+def _check_comparable(earlier: Mapping[str, Any], options: BenchOptions, machine: Machine, threads: int) -> None:
+    """Refuse an earlier benchmark of another machine or number of threads, before anything is measured."""
+    differences = machine.differences(earlier["machine"])
+    if earlier["threads"] != threads:
+        differences.append(f"threads: {earlier['threads']}, here {threads}")
+    if differences and not options.other_machine:
+        raise InputError(
+            f"--against {options.against} was measured otherwise ({'; '.join(differences)}), expected the same machine "
+            "and number of threads: measure both here, or compare all the same with --other-machine"
+        )
+
+
+@contextlib.contextmanager
+def _torch_threads_kept(names: Sequence[str]) -> Iterator[None]:
+    """PyTorch's number of threads is the process's; it is given back as it was."""
+    if not any(kind_of(Path(name)) is Kind.CHECKPOINT for name in names):
+        yield
+        return
+    torch = require("torch", extra="export")
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
