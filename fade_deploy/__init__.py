@@ -21,13 +21,12 @@ if TYPE_CHECKING:
     from fade_deploy.api.export_module import export_module
     from fade_deploy.api.export_triton import TritonResult, export_triton
     from fade_deploy.api.inspect import inspect
-    from fade_deploy.api.options import ExportOptions
+    from fade_deploy.api.options import EngineOptions, ExportOptions
     from fade_deploy.api.predict import Prediction, predict
     from fade_deploy.api.tables import paper_table
     from fade_deploy.api.verified_file import ExportResult
     from fade_deploy.api.verify import Verification, verify
     from fade_deploy.api.verify_options import VerifyOptions
-    from fade_deploy.engines.options import EngineOptions
     from fade_deploy.ops.registry import UPSAMPLERS, build_upsampler
     from fade_deploy.serve.matting_predictor import MattingPredictor
     from fade_deploy.serve.predictor import Predictor
@@ -79,7 +78,7 @@ _LAZY = {
     "ExportResult": "fade_deploy.api.verified_file",
     "export": "fade_deploy.api.export",
     "export_module": "fade_deploy.api.export_module",
-    "EngineOptions": "fade_deploy.engines.options",
+    "EngineOptions": "fade_deploy.api.options",
     "EngineResult": "fade_deploy.api.export_engine",
     "export_engine": "fade_deploy.api.export_engine",
     "Verification": "fade_deploy.api.verify",
