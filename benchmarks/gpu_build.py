@@ -70,7 +70,10 @@ def _run(command: list[str]) -> None:
     finished = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if finished.returncode:
         print(finished.stdout, file=sys.stderr)
-        raise RuntimeError(f"{' '.join(command[:4])} ... ended with exit code {finished.returncode}")
+        raise MissingDependency(
+            f"{' '.join(command[:4])} ... ended with exit code {finished.returncode}, expected the kernels to compile: "
+            "see the compiler's lines above"
+        )
 
 
 def _only(folder: Path, name: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import shlex
 from collections.abc import Sequence
@@ -17,8 +18,9 @@ from fade_deploy.engines.graph_for_engine import GraphForEngine, graph_for_engin
 from fade_deploy.engines.layers import summary
 from fade_deploy.engines.options import EngineOptions, reproducing_flags
 from fade_deploy.errors import ExportError, InputError
-from fade_deploy.optional import require_exporting
+from fade_deploy.optional import require, require_exporting
 from fade_deploy.precision import Precision, PrecisionPlan, check_io, plan_for
+from fade_deploy.runtimes.engine_flavour import Flavour
 from fade_deploy.runtimes.engine_manifest import manifest_of
 
 __all__ = ["EngineResult", "export_engine"]
@@ -85,6 +87,7 @@ def export_engine(
             graph = graph_for_engine(source, options.flavour, plan, io=export_options.io_precision)
             plan_facts = None if plan is None else plan.as_dict()
         else:
+            _check_installed(options.flavour)
             require_exporting()
             from fade_deploy.api.export import export
 
@@ -108,6 +111,12 @@ def export_engine(
             artefact.publish(engine, target)
             artefact.publish(staged_manifest, manifest)
     return EngineResult(path=target, manifest=manifest, passed=True, document=document, notes=(*notes, *built.notes))
+
+
+def _check_installed(flavour: Flavour) -> None:
+    """Before minutes of export; not imported, because TensorRT may end the process that does."""
+    if importlib.util.find_spec(flavour.module) is None:
+        require(flavour.module, extra=str(flavour))
 
 
 def _check_target(target: Path, *, force: bool) -> None:
