@@ -12,7 +12,7 @@ NATIVE := fade_deploy/_native
 TRT_PYTHON ?=   # a Python with tensorrt-rtx, numpy and onnx, which then drives the TensorRT library
 NATIVE_OPTIONS ?=   # -DONNXRUNTIME_INCLUDE=DIR holds our declaration of ONNX Runtime's interface against its header
 
-.PHONY: demo test test-full lint types check clean native native-test native-asan trt-compile trt-asan trt-check bench gpu-check
+.PHONY: demo test test-full lint types check clean native native-test native-asan trt-compile trt-asan trt-check cuda-compile bench gpu-check
 
 ## make demo: install, export both shipped checkpoints, verify them, run each on a picture
 demo: $(VENV)/.runtime
@@ -88,6 +88,11 @@ trt-compile trt-asan:
 	elif [ -z "$(TRT_PYTHON)" ]; then echo "$@: not driven under TensorRT-RTX, TRT_PYTHON is not set"; \
 	else $(TRT_PYTHON) tests/plugins/drive_tensorrt_rtx.py build/$(preset)/plugins/tensorrt/libfade_tensorrt.so; fi
 
+## make cuda-compile: the CUDA kernels and the CUDA library for every GPU, warnings as errors (minutes; needs nvcc, no GPU)
+cuda-compile:
+	$(CMAKE) --preset cuda
+	$(CMAKE) --build --preset cuda -j 4
+
 ## make bench: every figure of docs/BENCHMARKS.md, on an idle machine (45 minutes; a run that is cut short is taken up)
 bench: $(VENV)/.tests native
 	$(CMAKE) --preset test
@@ -97,10 +102,13 @@ bench: $(VENV)/.tests native
 ## make gpu-check: on a machine with an NVIDIA GPU, the CUDA kernels against PyTorch and whole models on onnxruntime-gpu
 # With .venv's Python where there is one, else with one that has PyTorch and numpy: PYTHON=python3.
 gpu-check:
+	@$(or $(wildcard $(BIN)/python),$(PYTHON)) -c "import numpy, torch" 2>/dev/null || { \
+	  echo "gpu-check needs a Python with numpy and a PyTorch with CUDA: name it, make gpu-check PYTHON=python3" >&2; exit 2; }
 	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m benchmarks.gpu_check
 
 ## make trt-check: on a machine with TensorRT and a GPU, engines against PyTorch and ONNX Runtime, and their speed
 trt-check: $(VENV)/.tests
+	@$(PIP) -e '.[export,ort-cpu,tensorrt,test]'
 	$(BIN)/python -m benchmarks.trt_check
 
 $(BIN)/python:

@@ -18,7 +18,7 @@ from fade_deploy.optional import require, require_exporting
 ROOT = Path(__file__).parents[1]
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
 # Import name -> package, where they differ.
-PACKAGES = {"PIL": "pillow", "onnx_ir": "onnxscript"}  # onnxscript depends on onnx-ir
+PACKAGES = {"PIL": "pillow", "onnx_ir": "onnxscript", "markupsafe": "jinja2"}  # the latter two depend on them
 
 
 @pytest.mark.parametrize("name", ["json", "json.decoder"])

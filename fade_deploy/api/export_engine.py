@@ -17,11 +17,13 @@ from fade_deploy.engines.engine_from_graph import engine_from_graph, plugin_for
 from fade_deploy.engines.graph_for_engine import GraphForEngine, graph_for_engine
 from fade_deploy.engines.layers import summary
 from fade_deploy.engines.options import EngineOptions, reproducing_flags
+from fade_deploy.engines.strategy import check_options
 from fade_deploy.errors import ExportError, InputError
 from fade_deploy.optional import require, require_exporting
 from fade_deploy.precision import Precision, PrecisionPlan, check_io, plan_for
 from fade_deploy.runtimes.engine_flavour import Flavour
 from fade_deploy.runtimes.engine_manifest import manifest_of
+from fade_deploy.runtimes.native_libraries import NativeLibrary, library_for
 
 __all__ = ["EngineResult", "export_engine"]
 
@@ -76,6 +78,8 @@ def export_engine(
     source = Path(source)
     target = Path(output) if output is not None else Path(f"{source.stem}{options.flavour.ending}")
     _check_target(target, force=options.force)
+    check_options(options)
+    library_for(options.plugin, NativeLibrary.TENSORRT)
     if source.suffix.lower() in _ENDINGS:
         raise InputError(
             f"{source} is an engine, expected the checkpoint or .onnx file that one is built of: give that"

@@ -91,6 +91,8 @@ def graph_for_engine(
     from fade_deploy.graph.precision import typed
 
     model, metadata = _read(ir, path)
+    if plan is not None and _has(metadata, plan, io):
+        plan = None
     is_typed = plan is not None and lowest_of([plan.lowest, io]) is not Precision.FP32
     if plan is not None and is_typed:
         metadata["precision"] = typed(model, plan, io=io).as_dict()
@@ -126,6 +128,14 @@ def graph_for_engine(
         },
         lowered_heads=lowered,
     )
+
+
+def _has(metadata: Mapping[str, Any], plan: PrecisionPlan, io: Precision) -> bool:
+    """Whether the file was exported with that very plan: nothing is left to do."""
+    precision = metadata.get("precision")
+    if not isinstance(precision, dict) or io is not Precision.FP32:
+        return False
+    return precision.get("plan") == plan.name and plan.lowest in precision.get("nodes", ())
 
 
 def _read(ir: Any, path: Path) -> tuple[Any, dict[str, Any]]:

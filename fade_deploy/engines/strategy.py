@@ -17,7 +17,7 @@ from fade_deploy.engines.options import EngineOptions, HardwareCompatibility
 from fade_deploy.errors import ExportError
 from fade_deploy.runtimes.engine_flavour import Flavour, major_minor
 
-__all__ = ["STRATEGIES", "Strategy", "strategy_for"]
+__all__ = ["STRATEGIES", "Strategy", "check_options", "strategy_for"]
 
 _MIB = 1 << 20
 _TURING = "7.5"
@@ -33,6 +33,7 @@ class Strategy:
     needs_gpu: bool  # to build: kernels are timed on it
     has_timing_cache: bool
     has_version_compatibility: bool
+    has_refit: bool
     embeds_plugin_only_version_compatible: bool
     has_compute_capabilities: bool
     hardware_levels: Mapping[HardwareCompatibility, str]  # -> name in trt.HardwareCompatibilityLevel
@@ -52,6 +53,8 @@ class Strategy:
             raise ExportError(f"{self.name} times nothing while it builds, so it has no --timing-cache: leave it out")
         if options.version_compatible and not self.has_version_compatibility:
             raise ExportError(f"{self.name} has no --version-compatible: leave it out")
+        if options.refit and not self.has_refit:
+            raise ExportError(f"{self.name} builds engines that can be refitted on a GPU only: leave --refit out")
         if options.compute_capabilities and not self.has_compute_capabilities:
             raise ExportError(
                 f"{self.name} builds for the GPU it runs on and has no --compute-capability: leave it out, or build "
@@ -167,6 +170,7 @@ def _tensorrt(major: int) -> Strategy:
         needs_gpu=True,
         has_timing_cache=True,
         has_version_compatibility=True,
+        has_refit=True,
         embeds_plugin_only_version_compatible=True,
         has_compute_capabilities=False,
         hardware_levels=_ON_ONE_GPU,
@@ -183,11 +187,21 @@ STRATEGIES = (
         needs_gpu=False,
         has_timing_cache=False,  # its functions are there and do nothing
         has_version_compatibility=False,
+        has_refit=False,  # ahead of time it ends in "CHECK(status == CUDA_SUCCESS) failed" (1.7.1)
         embeds_plugin_only_version_compatible=False,
         has_compute_capabilities=True,
         hardware_levels={HardwareCompatibility.NONE: "NONE"},
     ),
 )
+
+
+def check_options(options: EngineOptions) -> None:
+    """Refuse what no TensorRT of the asked flavour has, before it is known which version is installed.
+
+    Raises:
+        ExportError: As :meth:`Strategy.check`.
+    """
+    next(strategy for strategy in reversed(STRATEGIES) if strategy.flavour is options.flavour).check(options)
 
 
 def strategy_for(flavour: Flavour, version: str) -> Strategy:

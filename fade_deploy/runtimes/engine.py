@@ -60,7 +60,7 @@ class LoadedEngine:
         return {name: np.array(output) for name, output in outputs.items()}  # the next run overwrites the runner's own
 
 
-def load_engine(path: Path, *, plugin: Path | str = AUTOMATIC, allow_code: bool = False) -> LoadedEngine:
+def load_engine(path: Path | str, *, plugin: Path | str = AUTOMATIC, allow_code: bool = False) -> LoadedEngine:
     """Load an engine that ``fade-export`` built, on the first GPU of this process.
 
     Args:
@@ -73,6 +73,7 @@ def load_engine(path: Path, *, plugin: Path | str = AUTOMATIC, allow_code: bool 
             version or GPU; or the plugin library is missing or can't be loaded.
         MissingDependency: TensorRT or Polygraphy is not installed, or there is no GPU.
     """
+    path = Path(path)
     data = _read(path)
     manifest = read_manifest(path)
     _check_whole(path, len(data), manifest)

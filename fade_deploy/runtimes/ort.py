@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["ort_version", "output_of", "session_from_onnx"]
 
 _QUIET = 4  # "fatal": onnxruntime raises what it would log as an error, so lower levels only say it twice
+_ENGINES = (".engine", ".plan")
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu")  # both fill the folder `onnxruntime` of site-packages
 
 
@@ -141,6 +142,11 @@ def _is_installed(package: str) -> bool:
 
 
 def _check_readable(path: Path) -> None:
+    if path.suffix in _ENGINES and path.is_file():
+        raise InputError(
+            f"{path} is a TensorRT engine, expected the .onnx file: run the engine with "
+            "fade_deploy.runtimes.engine.load_engine, or compare it with fade-verify"
+        )
     try:
         with path.open("rb") as file:
             empty = not file.read(1)

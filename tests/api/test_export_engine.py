@@ -60,6 +60,7 @@ def test_exported_file_becomes_an_engine_with_its_manifest(tiny_engine):
     )
 
 
+@pytest.mark.slow
 @needs_rtx
 def test_checkpoint_becomes_an_engine_in_fp16(tiny_checkpoint, tmp_path):
     target = tmp_path / "tiny.engine"

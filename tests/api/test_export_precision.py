@@ -126,6 +126,7 @@ def test_the_manifest_holds_the_plan_and_the_file_a_summary(exported):
     assert sum(by_type.values()) == described["weights"]
 
 
+@pytest.mark.slow
 def test_the_stated_command_gives_the_same_bytes(exported, tiny_checkpoint, tmp_path):
     _, result = exported
     shutil.copy(tiny_checkpoint, tmp_path)
@@ -183,6 +184,7 @@ def test_every_form_of_a_segmentation_file_can_be_low(precision, changes, tiny_c
         assert types[best.inputs[0]] is ir.DataType.FLOAT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", LOW)
 @pytest.mark.parametrize("model", SHIPPED)
 def test_shipped_checkpoints_are_verified_low(model, precision, tmp_path):
@@ -263,6 +265,7 @@ def picture(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(3).integers(0, 256, (height, width, 3), np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("io", [Precision.FP32, Precision.FP16])
 def test_a_float16_file_predicts_what_the_float32_one_does(io, tiny_checkpoint, tiny_onnx, tmp_path):
     options = replace(QUICK, shape=None, full_verification=False, io_precision=io)

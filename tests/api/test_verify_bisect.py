@@ -153,6 +153,7 @@ def loud(tiny_onnx: Path, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPa
     return file, checkpoint
 
 
+@pytest.mark.slow
 def test_a_layer_norm_in_float16_is_found_named_and_mended(
     loud: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,7 +59,7 @@ CASES = [
     bad("fade-export empty.pth", "empty.pth is empty", "copy or download it again"),
     bad("fade-export notes.txt", "notes.txt is not a checkpoint", CHECKPOINT),
     bad("fade-export photo.png", "photo.png: this is a PNG picture", "give the checkpoint first"),
-    bad("fade-export model.onnx -o x.onnx", "model.onnx: this is an ONNX file", "give the .pth"),
+    bad("fade-export model.onnx -o x.onnx", "model.onnx is exported already", "give another --format"),
     bad("fade-export truncated.pth", "truncated.pth: damaged, cut short", "copy or download it again"),
     bad("fade-export evil.pth", "refused, because its pickle asks for 'posix.system'", "re-save them"),
     bad("fade-export evil_zip.pth", "refused, because its pickle asks for 'posix.system'", "re-save them"),

@@ -161,6 +161,7 @@ def test_an_architecture_that_can_not_take_the_file_is_refused(tiny_onnx, tmp_pa
     assert f"has no {lacking} for compute capability 7.5: leave that out" in message
 
 
+@pytest.mark.slow
 def test_progress_is_logged_in_tenths(tiny_onnx, tmp_path, caplog):
     with caplog.at_level(logging.DEBUG, logger="fade_deploy"):
         built(read(tiny_onnx, "fp32"), tmp_path, with_plugin=False, profile=PROFILE)
