@@ -15,8 +15,8 @@ import torch
 from benchmarks.machine import ROOT
 from benchmarks.models import BenchmarkModel, inputs_of, network, saved_checkpoint
 from benchmarks.naive_fade import with_naive_fade
-from fade_deploy.api.export import export
-from fade_deploy.api.options import ExportOptions
+from fade_deploy.api.export.export import export
+from fade_deploy.api.export.options import ExportOptions
 from fade_deploy.contract import Task
 from fade_deploy.graph.onnx_from_model import GraphOptions, onnx_from_model
 

@@ -23,9 +23,9 @@ import torch
 from polygraphy.backend.onnxrt import OnnxrtRunner
 
 from benchmarks.machine import ROOT, stamp
-from fade_deploy.api.export import export
-from fade_deploy.api.export_engine import export_engine
-from fade_deploy.api.options import ExportOptions
+from fade_deploy.api.export.engine import export_engine
+from fade_deploy.api.export.export import export
+from fade_deploy.api.export.options import ExportOptions
 from fade_deploy.checkpoints.checkpoint import read_checkpoint
 from fade_deploy.checkpoints.recognise import model_from_checkpoint, recipe_for
 from fade_deploy.contract import Head

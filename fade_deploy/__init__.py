@@ -14,19 +14,19 @@ from fade_deploy.optional import require, require_exporting
 from fade_deploy.version import __version__
 
 if TYPE_CHECKING:
-    from fade_deploy.api.bench import Benchmark, BenchOptions, bench
+    from fade_deploy.api.bench.bench import Benchmark, BenchOptions, bench
     from fade_deploy.api.doctor import Diagnosis, doctor
-    from fade_deploy.api.export import export
-    from fade_deploy.api.export_engine import EngineResult, export_engine
-    from fade_deploy.api.export_module import export_module
-    from fade_deploy.api.export_triton import TritonResult, export_triton
+    from fade_deploy.api.export.engine import EngineResult, export_engine
+    from fade_deploy.api.export.export import export
+    from fade_deploy.api.export.module import export_module
+    from fade_deploy.api.export.options import EngineOptions, ExportOptions
+    from fade_deploy.api.export.triton import TritonResult, export_triton
+    from fade_deploy.api.export.verified_file import ExportResult
     from fade_deploy.api.inspect import inspect
-    from fade_deploy.api.options import EngineOptions, ExportOptions
     from fade_deploy.api.predict import Prediction, predict
     from fade_deploy.api.tables import paper_table
-    from fade_deploy.api.verified_file import ExportResult
-    from fade_deploy.api.verify import Verification, verify
-    from fade_deploy.api.verify_options import VerifyOptions
+    from fade_deploy.api.verify.options import VerifyOptions
+    from fade_deploy.api.verify.verify import Verification, verify
     from fade_deploy.ops.registry import UPSAMPLERS, build_upsampler
     from fade_deploy.serve.matting_predictor import MattingPredictor
     from fade_deploy.serve.predictor import Predictor
@@ -69,24 +69,24 @@ __all__ = [
 ]
 
 _LAZY = {
-    "BenchOptions": "fade_deploy.api.bench",
-    "Benchmark": "fade_deploy.api.bench",
-    "bench": "fade_deploy.api.bench",
+    "BenchOptions": "fade_deploy.api.bench.bench",
+    "Benchmark": "fade_deploy.api.bench.bench",
+    "bench": "fade_deploy.api.bench.bench",
     "Diagnosis": "fade_deploy.api.doctor",
     "doctor": "fade_deploy.api.doctor",
-    "ExportOptions": "fade_deploy.api.options",
-    "ExportResult": "fade_deploy.api.verified_file",
-    "export": "fade_deploy.api.export",
-    "export_module": "fade_deploy.api.export_module",
-    "EngineOptions": "fade_deploy.api.options",
-    "EngineResult": "fade_deploy.api.export_engine",
-    "export_engine": "fade_deploy.api.export_engine",
-    "Verification": "fade_deploy.api.verify",
-    "verify": "fade_deploy.api.verify",
-    "VerifyOptions": "fade_deploy.api.verify_options",
-    "export_triton": "fade_deploy.api.export_triton",
+    "ExportOptions": "fade_deploy.api.export.options",
+    "ExportResult": "fade_deploy.api.export.verified_file",
+    "export": "fade_deploy.api.export.export",
+    "export_module": "fade_deploy.api.export.module",
+    "EngineOptions": "fade_deploy.api.export.options",
+    "EngineResult": "fade_deploy.api.export.engine",
+    "export_engine": "fade_deploy.api.export.engine",
+    "Verification": "fade_deploy.api.verify.verify",
+    "verify": "fade_deploy.api.verify.verify",
+    "VerifyOptions": "fade_deploy.api.verify.options",
+    "export_triton": "fade_deploy.api.export.triton",
     "TritonOptions": "fade_deploy.serve.triton_options",
-    "TritonResult": "fade_deploy.api.export_triton",
+    "TritonResult": "fade_deploy.api.export.triton",
     "inspect": "fade_deploy.api.inspect",
     "Prediction": "fade_deploy.api.predict",
     "predict": "fade_deploy.api.predict",

@@ -14,7 +14,7 @@ import pytest
 from tests.command_line import Finished, run
 
 if TYPE_CHECKING:
-    from fade_deploy.api.verified_file import ExportResult
+    from fade_deploy.api.export.verified_file import ExportResult
 
 TINY_CLASSES = ("sky", "sea", "sand", "rock")
 
@@ -43,8 +43,8 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_export(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
     """``tiny_checkpoint`` exported once, by the API: logits, dynamic, compared at the recipe's quick shapes."""
-    from fade_deploy.api.export import export
-    from fade_deploy.api.options import ExportOptions
+    from fade_deploy.api.export.export import export
+    from fade_deploy.api.export.options import ExportOptions
 
     folder = tmp_path_factory.mktemp("tiny_export")
     return export(tiny_checkpoint, folder / "tiny.onnx", ExportOptions(full_verification=False))

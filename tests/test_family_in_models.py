@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from fade_deploy.api.export import export
-from fade_deploy.api.options import ExportOptions
+from fade_deploy.api.export.export import export
+from fade_deploy.api.export.options import ExportOptions
 from fade_deploy.models.a2u_matting import A2UMatting, A2UMattingConfig
 from fade_deploy.models.mix_transformer import MixTransformerConfig
 from fade_deploy.models.segformer import SegFormer, SegFormerConfig

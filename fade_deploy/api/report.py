@@ -13,7 +13,7 @@ from fade_deploy.errors import FadeDeployError
 from fade_deploy.optional import require
 
 if TYPE_CHECKING:
-    from fade_deploy.api.verify_options import VerifyOptions
+    from fade_deploy.api.verify.options import VerifyOptions
     from fade_deploy.report.content import Report, Section
     from fade_deploy.timing.benchmark import Benchmark
     from fade_deploy.verification.verification import Verification
@@ -107,7 +107,7 @@ def _written(report: Report, target: Path) -> Path:
 
 def _upsamplers(result: Verification, options: VerifyOptions | None) -> Section:
     """What the reference's upsamplers did in the first picture that the page shows, or why that is left out."""
-    from fade_deploy.api.verify_runners import Kind, kind_of
+    from fade_deploy.api.verify.runners import Kind, kind_of
     from fade_deploy.report.content import Note, Section
     from fade_deploy.report.run_pictures import pictured
 
@@ -128,8 +128,8 @@ def _upsamplers(result: Verification, options: VerifyOptions | None) -> Section:
 
 def _checkpoint_upsamplers(result: Verification, options: VerifyOptions | None) -> Section:
     torch = require("torch", extra="export")
-    from fade_deploy.api.verify_checkpoint import deployed_checkpoint
-    from fade_deploy.api.verify_options import VerifyOptions
+    from fade_deploy.api.verify.checkpoint import deployed_checkpoint
+    from fade_deploy.api.verify.options import VerifyOptions
     from fade_deploy.report.run_pictures import pictured
     from fade_deploy.report.upsamplers import upsampler_maps, upsampler_section
     from fade_deploy.verification.model_inputs import model_inputs

@@ -16,7 +16,7 @@ from fade_deploy import artefact, optional
 from fade_deploy.cli import command
 
 if TYPE_CHECKING:
-    from fade_deploy.api.bench import Against, Benchmark, Candidate, CaseTimes
+    from fade_deploy.api.bench.bench import Against, Benchmark, Candidate, CaseTimes
 
 app = command.application()
 
@@ -90,8 +90,8 @@ def bench(
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # PyTorch's threads would spin while sessions are timed
     optional.require("onnxruntime", extra="ort-cpu")
-    from fade_deploy.api.bench import bench as bench_files
-    from fade_deploy.api.bench_options import BenchOptions, batches_of, providers_of, sizes_of
+    from fade_deploy.api.bench.bench import bench as bench_files
+    from fade_deploy.api.bench.options import BenchOptions, batches_of, providers_of, sizes_of
     from fade_deploy.api.report import check_report, write_benchmark_report
 
     options = BenchOptions(

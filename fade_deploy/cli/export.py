@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from fade_deploy import optional
-from fade_deploy.api.options import (
+from fade_deploy.api.export.options import (
     Backend,
     EngineOptions,
     ExportOptions,
@@ -174,7 +174,7 @@ def _file(source: Path, output: Path | None, options: ExportOptions, *, verbose:
             f"{source} is exported already, expected a checkpoint: give another --format to make an engine or a "
             "repository of it, or the checkpoint it came from"
         )
-    from fade_deploy.api.export import export as export_file
+    from fade_deploy.api.export.export import export as export_file
     from fade_deploy.cli.export_outcome import file_outcome
 
     return file_outcome(export_file(source, output, options), verbose=verbose)
@@ -183,7 +183,7 @@ def _file(source: Path, output: Path | None, options: ExportOptions, *, verbose:
 def _engine(
     source: Path, output: Path | None, options: ExportOptions, asked: Format, profile: str, engine: dict[str, Any]
 ) -> command.Outcome:
-    from fade_deploy.api.export_engine import export_engine
+    from fade_deploy.api.export.engine import export_engine
     from fade_deploy.cli.export_outcome import engine_outcome
 
     engine_options = EngineOptions(
@@ -203,7 +203,7 @@ def _repository(
     engine: dict[str, Any],
     served: dict[str, Any],
 ) -> command.Outcome:
-    from fade_deploy.api.export_triton import export_triton
+    from fade_deploy.api.export.triton import export_triton
     from fade_deploy.cli.export_outcome import repository_outcome
 
     sizes = ShapeProfile.parse(profile) if profile else None

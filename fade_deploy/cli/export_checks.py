@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from fade_deploy.api.options import Backend
+from fade_deploy.api.export.options import Backend
 from fade_deploy.cli.export_options import Format
 from fade_deploy.errors import ExportError
 

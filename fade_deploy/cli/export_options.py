@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fade_deploy.api.options import Backend, HardwareCompatibility, Instance
+from fade_deploy.api.export.options import Backend, HardwareCompatibility, Instance
 from fade_deploy.contract import LOWEST_ONNXRUNTIME, Head
 from fade_deploy.precision import Precision
 

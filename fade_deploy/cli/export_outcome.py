@@ -9,9 +9,9 @@ from rich.table import Table
 from fade_deploy.cli import command
 
 if TYPE_CHECKING:
-    from fade_deploy.api.export_engine import EngineResult
-    from fade_deploy.api.export_triton import TritonResult
-    from fade_deploy.api.verified_file import ExportResult
+    from fade_deploy.api.export.engine import EngineResult
+    from fade_deploy.api.export.triton import TritonResult
+    from fade_deploy.api.export.verified_file import ExportResult
 
 __all__ = ["engine_outcome", "file_outcome", "repository_outcome"]
 

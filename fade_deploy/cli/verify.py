@@ -17,9 +17,9 @@ from fade_deploy.cli import command
 from fade_deploy.errors import InputError
 
 if TYPE_CHECKING:
-    from fade_deploy.api.verify import Comparison, Verification
-    from fade_deploy.api.verify_bisect import Boundary, Parting
-    from fade_deploy.api.verify_options import VerifyOptions
+    from fade_deploy.api.verify.bisect import Boundary, Parting
+    from fade_deploy.api.verify.options import VerifyOptions
+    from fade_deploy.api.verify.verify import Comparison, Verification
 
 app = command.application()
 
@@ -102,7 +102,7 @@ def verify(
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in fade-export: sessions and PyTorch take turns
     optional.require("onnxruntime", extra="ort-cpu")
     from fade_deploy.api.report import check_report, write_verification_report
-    from fade_deploy.api.verify_options import VerifyOptions, backends, shapes_of
+    from fade_deploy.api.verify.options import VerifyOptions, backends, shapes_of
 
     options = VerifyOptions(
         on=backends(on),
@@ -125,7 +125,7 @@ def verify(
         check_report(report, force=force)
     if bisect:
         return _bisected(files, options, output, force=force, quiet=quiet)
-    from fade_deploy.api.verify import verify as verify_files
+    from fade_deploy.api.verify.verify import verify as verify_files
 
     with command.progress(quiet=quiet):
         result = verify_files(files, options)
@@ -142,7 +142,7 @@ def _bisected(
     files: list[Path], options: VerifyOptions, output: Path | None, *, force: bool, quiet: bool
 ) -> command.Outcome:
     optional.require_exporting()
-    from fade_deploy.api.verify_bisect import bisect as bisect_files
+    from fade_deploy.api.verify.bisect import bisect as bisect_files
 
     with command.progress(quiet=quiet):
         result = bisect_files(files, options, output=output, force=force)

@@ -15,13 +15,13 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from fade_deploy.api.bench import _explained, bench
-from fade_deploy.api.bench_against import compared_with
-from fade_deploy.api.bench_files import timed_shapes
-from fade_deploy.api.bench_loading import load
-from fade_deploy.api.bench_options import BenchOptions, batches_of, providers_of, sizes_of
-from fade_deploy.api.bench_processes import fresh_process
-from fade_deploy.api.bench_ways import Way, placement_of
+from fade_deploy.api.bench.against import compared_with
+from fade_deploy.api.bench.bench import _explained, bench
+from fade_deploy.api.bench.files import timed_shapes
+from fade_deploy.api.bench.loading import load
+from fade_deploy.api.bench.options import BenchOptions, batches_of, providers_of, sizes_of
+from fade_deploy.api.bench.processes import fresh_process
+from fade_deploy.api.bench.ways import Way, placement_of
 from fade_deploy.contract import Head
 from fade_deploy.errors import FadeDeployError, InputError, RecipeError
 from fade_deploy.provider import Provider

@@ -18,11 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-import fade_deploy.api.export as module
-from fade_deploy.api import verified_file
-from fade_deploy.api.export import export
-from fade_deploy.api.options import ExportOptions
-from fade_deploy.api.verified_file import ExportResult
+import fade_deploy.api.export.export as module
+from fade_deploy.api.export import verified_file
+from fade_deploy.api.export.export import export
+from fade_deploy.api.export.options import ExportOptions
+from fade_deploy.api.export.verified_file import ExportResult
 from fade_deploy.checkpoints.checkpoint import read_checkpoint
 from fade_deploy.checkpoints.recognise import model_from_checkpoint
 from fade_deploy.contract import LOWEST_ONNXRUNTIME, METADATA_KEY, Head

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from fade_deploy.api.export_engine import export_engine
-from fade_deploy.api.options import ExportOptions
+from fade_deploy.api.export.engine import export_engine
+from fade_deploy.api.export.options import ExportOptions
 from fade_deploy.contract import METADATA_KEY, Head
 from fade_deploy.engines.options import EngineOptions
 from fade_deploy.engines.profile import ShapeProfile
@@ -93,8 +93,8 @@ class Absent:
             raise ModuleNotFoundError(name, name=name)
 sys.meta_path.insert(0, Absent())
 from pathlib import Path
-from fade_deploy.api.export_engine import export_engine
-from fade_deploy.api.options import ExportOptions
+from fade_deploy.api.export.engine import export_engine
+from fade_deploy.api.export.options import ExportOptions
 from fade_deploy.engines.options import EngineOptions
 from fade_deploy.precision import Precision
 from fade_deploy.runtimes.engine_flavour import Flavour
@@ -142,7 +142,7 @@ def test_a_stopped_command_leaves_nothing(tiny_onnx, tmp_path):
 import os, signal
 from pathlib import Path
 from fade_deploy import artefact
-from fade_deploy.api.export_engine import export_engine
+from fade_deploy.api.export.engine import export_engine
 from fade_deploy.engines.options import EngineOptions
 from fade_deploy.runtimes.engine_flavour import Flavour
 def stop(*_):

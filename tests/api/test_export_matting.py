@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import nn
 
-from fade_deploy.api.export import export
+from fade_deploy.api.export.export import export
+from fade_deploy.api.export.options import ExportOptions
 from fade_deploy.api.inspect import inspect
-from fade_deploy.api.options import ExportOptions
 from fade_deploy.contract import METADATA_KEY, Head
 from fade_deploy.errors import ExportError
 from fade_deploy.models.a2u_matting import A2UMatting, A2UMattingConfig

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fade_deploy.api import export_module as module
-from fade_deploy.api.export_module import export_module
+from fade_deploy.api.export import module
+from fade_deploy.api.export.module import export_module
 from fade_deploy.api.inspect import inspect
 from fade_deploy.errors import ExportError, FadeDeployError, InputError, OutputError
 from fade_deploy.ops.registry import build_upsampler

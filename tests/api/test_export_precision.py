@@ -15,11 +15,11 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from fade_deploy.api import verified_file
-from fade_deploy.api.export import export
+from fade_deploy.api.export import verified_file
+from fade_deploy.api.export.export import export
+from fade_deploy.api.export.options import ExportOptions
+from fade_deploy.api.export.verified_file import ExportResult
 from fade_deploy.api.inspect import inspect
-from fade_deploy.api.options import ExportOptions
-from fade_deploy.api.verified_file import ExportResult
 from fade_deploy.contract import METADATA_KEY, Head
 from fade_deploy.errors import ExportError, RecipeError
 from fade_deploy.graph.node_types import element_types

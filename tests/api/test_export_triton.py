@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import onnxruntime
 import pytest
 
-from fade_deploy.api.export_engine import EngineResult
-from fade_deploy.api.export_triton import export_triton
-from fade_deploy.api.options import ExportOptions
+from fade_deploy.api.export.engine import EngineResult
+from fade_deploy.api.export.options import ExportOptions
+from fade_deploy.api.export.triton import export_triton
 from fade_deploy.contract import Head
 from fade_deploy.engines.options import EngineOptions
 from fade_deploy.errors import ExportError, FadeDeployError, InputError, OutputError
@@ -27,7 +27,7 @@ from tests.serve.matting_file import matting_file
 from tests.serve.model_config import described, parsed
 
 if TYPE_CHECKING:
-    from fade_deploy.api.verified_file import ExportResult
+    from fade_deploy.api.export.verified_file import ExportResult
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 ON_TENSORRT = TritonOptions(backend=Backend.TENSORRT, instance=Instance.GPU)
@@ -41,7 +41,7 @@ class Absent:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Absent())
-from fade_deploy.api.export_triton import export_triton
+from fade_deploy.api.export.triton import export_triton
 print(export_triton(sys.argv[1], sys.argv[2]).document["model"])
 """
 
@@ -120,7 +120,7 @@ def test_an_engine_is_built_of_an_exported_file_and_its_plugin_comes_along(
         manifest = manifest_of(engine.with_name("matting.engine")).rename(manifest_of(output))
         return EngineResult(path=engine, manifest=manifest, passed=True, document={}, notes=())
 
-    monkeypatch.setattr("fade_deploy.api.export_engine.export_engine", built)  # which needs TensorRT and a GPU
+    monkeypatch.setattr("fade_deploy.api.export.engine.export_engine", built)  # which needs TensorRT and a GPU
     engine_options = EngineOptions(plugin=str(plugin))
     result = export_triton(tiny_onnx, tmp_path / "models", ON_TENSORRT, engine_options=engine_options)
     assert asked == [(tiny_onnx, engine_options, None)]

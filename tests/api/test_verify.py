@@ -17,8 +17,8 @@ import pytest
 from onnx import numpy_helper
 from PIL import Image
 
-from fade_deploy.api.verify import verify
-from fade_deploy.api.verify_options import Backend, VerifyOptions, backends, shapes_of, stated_tolerance
+from fade_deploy.api.verify.options import Backend, VerifyOptions, backends, shapes_of, stated_tolerance
+from fade_deploy.api.verify.verify import verify
 from fade_deploy.errors import FadeDeployError, InputError, OutputError, RecipeError
 from fade_deploy.recipe import Shape, load_recipe
 from fade_deploy.runtimes.native_libraries import NONE, NativeLibrary
@@ -143,8 +143,8 @@ def test_an_engine_is_a_run_of_its_own_within_its_profile(
 
 
 def test_the_recipes_shapes_are_covered_where_none_are_asked_for(tiny_onnx: Path, tiny_checkpoint: Path) -> None:
-    from fade_deploy.api.verify_batches import Batches
-    from fade_deploy.api.verify_subjects import opened
+    from fade_deploy.api.verify.batches import Batches
+    from fade_deploy.api.verify.subjects import opened
 
     options = VerifyOptions(library=NONE)
     batches = Batches(opened([str(tiny_onnx), str(tiny_checkpoint)], options).interface, options)
@@ -298,7 +298,7 @@ def verified_by(command: str) -> Verification:
 def test_a_fault_of_large_sizes_is_reduced_to_the_smallest(
     tiny_onnx: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fade_deploy.api.verify_runners import Candidate
+    from fade_deploy.api.verify.runners import Candidate
 
     run = Candidate.run_on
 
@@ -321,8 +321,8 @@ def test_a_runtime_that_keeps_something_between_sizes_is_told_so(
     """As OpenVINO 2026.4.1 does: what a dynamic file gives depends on the sizes that it ran at before."""
     from polygraphy.backend.onnxrt import OnnxrtRunner
 
-    from fade_deploy.api import verify_subjects
-    from fade_deploy.api.verify_runners import Candidate
+    from fade_deploy.api.verify import subjects as verify_subjects
+    from fade_deploy.api.verify.runners import Candidate
     from fade_deploy.runtimes.ort import session_from_onnx
 
     run, candidates_of = Candidate.run_on, verify_subjects.candidates_of

@@ -14,8 +14,8 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from fade_deploy.api.verify_bisect import bisect
-from fade_deploy.api.verify_options import VerifyOptions
+from fade_deploy.api.verify.bisect import bisect
+from fade_deploy.api.verify.options import VerifyOptions
 from fade_deploy.contract import METADATA_KEY
 from fade_deploy.errors import InputError, OutputError
 from fade_deploy.graph.precision import typed
@@ -157,7 +157,7 @@ def loud(tiny_onnx: Path, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPa
 def test_a_layer_norm_in_float16_is_found_named_and_mended(
     loud: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fade_deploy.api.verify import verify
+    from fade_deploy.api.verify.verify import verify
 
     file, checkpoint = loud
     plan_file = tmp_path / "mended.toml"

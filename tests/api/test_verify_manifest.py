@@ -16,9 +16,9 @@ import pytest
 from onnx import numpy_helper
 
 from fade_deploy import artefact
-from fade_deploy.api.verify import verify
-from fade_deploy.api.verify_checkpoint import deployed_checkpoint, golden_outputs
-from fade_deploy.api.verify_options import Backend, VerifyOptions
+from fade_deploy.api.verify.checkpoint import deployed_checkpoint, golden_outputs
+from fade_deploy.api.verify.options import Backend, VerifyOptions
+from fade_deploy.api.verify.verify import verify
 from fade_deploy.errors import InputError
 from fade_deploy.runtimes.native_libraries import NONE, NativeLibrary
 from fade_deploy.tolerances import tolerance

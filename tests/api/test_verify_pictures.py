@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fade_deploy.api.verify import verify
-from fade_deploy.api.verify_options import VerifyOptions
+from fade_deploy.api.verify.options import VerifyOptions
+from fade_deploy.api.verify.verify import verify
 from fade_deploy.errors import FadeDeployError
 from fade_deploy.recipe import Shape
 from fade_deploy.verification.matting_scores import Convention, matting_scores

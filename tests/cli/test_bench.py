@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fade_deploy.api.bench_options import BenchOptions
+from fade_deploy.api.bench.options import BenchOptions
 from fade_deploy.cli import bench as command
 from tests.command_line import contents, run, run_here
 

@@ -138,7 +138,7 @@ def test_a_disagreement_is_exit_code_1_and_another_name(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    import fade_deploy.api.verified_file as module
+    import fade_deploy.api.export.verified_file as module
 
     class Wrong(module.EagerRunner):
         """A reference that is a hundredth off in one class: as if the file were."""

@@ -34,8 +34,8 @@ def exported_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], P
 def _export(name: str, target: Path) -> None:
     import torch
 
-    from fade_deploy.api.export import export
-    from fade_deploy.api.options import ExportOptions
+    from fade_deploy.api.export.export import export
+    from fade_deploy.api.export.options import ExportOptions
     from tests import golden_weights
 
     kind, *arguments = FILES[name]

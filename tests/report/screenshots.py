@@ -17,11 +17,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from fade_deploy.api.export import export
-from fade_deploy.api.options import ExportOptions
+from fade_deploy.api.export.export import export
+from fade_deploy.api.export.options import ExportOptions
 from fade_deploy.api.report import write_verification_report
-from fade_deploy.api.verify import verify
-from fade_deploy.api.verify_options import VerifyOptions
+from fade_deploy.api.verify.options import VerifyOptions
+from fade_deploy.api.verify.verify import verify
 from tests.report.browser import Browser, found_browser
 
 ROOT = Path(__file__).parents[2]

@@ -14,11 +14,11 @@ pytest.importorskip("matplotlib", reason="the extra 'report' is not installed")
 pytest.importorskip("jinja2", reason="the extra 'report' is not installed")
 pytest.importorskip("polygraphy", reason="verifying needs polygraphy")
 
-from fade_deploy.api.export import export
-from fade_deploy.api.options import ExportOptions
+from fade_deploy.api.export.export import export
+from fade_deploy.api.export.options import ExportOptions
 from fade_deploy.api.report import check_report, write_benchmark_report, write_verification_report
-from fade_deploy.api.verify import verify
-from fade_deploy.api.verify_options import VerifyOptions, shapes_of
+from fade_deploy.api.verify.options import VerifyOptions, shapes_of
+from fade_deploy.api.verify.verify import verify
 from fade_deploy.errors import MissingDependency, OutputError
 from tests.report.made import benchmark, segmentation
 

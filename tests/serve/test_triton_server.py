@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fade_deploy.api.export_triton import TritonResult, export_triton
-from fade_deploy.api.options import ExportOptions
+from fade_deploy.api.export.options import ExportOptions
+from fade_deploy.api.export.triton import TritonResult, export_triton
 from fade_deploy.contract import Head
 from fade_deploy.recipe import Shape
 from fade_deploy.runtimes.native_libraries import NONE, NativeLibrary

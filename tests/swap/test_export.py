@@ -6,7 +6,7 @@ import onnx
 import torch
 from torch import nn
 
-from fade_deploy.api.export_module import export_module
+from fade_deploy.api.export.module import export_module
 from fade_deploy.swap.carafe import carafe_replaced
 from fade_deploy.swap.modules import swap_upsamplers
 from tests.swap import published_upsamplers as published

@@ -1,7 +1,7 @@
-"""The process that loads one file and runs it once: ``python -m fade_deploy.api.bench_worker``.
+"""The process that loads one file and runs it once: ``python -m fade_deploy.api.bench.worker``.
 
 It is a process of its own because memory and load times of a process in which others have run say little. Standard
-input is a job as JSON, standard output the result (``api/bench_processes.py`` reads it); what libraries print goes to
+input is a job as JSON, standard output the result (``api/bench/processes.py`` reads it); what libraries print goes to
 standard error.
 """
 
@@ -18,9 +18,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fade_deploy.api.bench_loading import load
-from fade_deploy.api.bench_ways import Loaded, Way
-from fade_deploy.api.verify_runners import Kind, kind_of
+from fade_deploy.api.bench.loading import load
+from fade_deploy.api.bench.ways import Loaded, Way
+from fade_deploy.api.verify.runners import Kind, kind_of
 from fade_deploy.errors import FadeDeployError
 from fade_deploy.optional import require
 from fade_deploy.provider import Provider

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fade_deploy.api.verify_options import VerifyOptions
-from fade_deploy.api.verify_runners import (
+from fade_deploy.api.verify.options import VerifyOptions
+from fade_deploy.api.verify.runners import (
     UNLIMITED,
     Candidate,
     ExportedFile,
@@ -49,7 +49,7 @@ class Opened:
 
     interface: Interface
     facts: Mapping[str, Any]  # what the first exported file says of itself; empty where there is none
-    checkpoint: Any  # the first one, as fade_deploy.api.verify_checkpoint reads it; None where there is none
+    checkpoint: Any  # the first one, as fade_deploy.api.verify.checkpoint reads it; None where there is none
     reference: Candidate  # the first checkpoint, else the first file
     candidates: tuple[Candidate, ...]  # all others
     notes: tuple[str, ...]
@@ -77,7 +77,7 @@ def opened(files: Sequence[str], options: VerifyOptions) -> Opened:
     deployed = []
     if checkpoints:
         require("torch", extra="export")
-        from fade_deploy.api.verify_checkpoint import deployed_checkpoint
+        from fade_deploy.api.verify.checkpoint import deployed_checkpoint
 
         deployed = [deployed_checkpoint(paths[file], facts, options) for file in checkpoints]
     recipe = from_files or deployed[0].recipe

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fade_deploy import artefact
-from fade_deploy.api.verify_options import Backend, VerifyOptions, stated_tolerance
+from fade_deploy.api.verify.options import Backend, VerifyOptions, stated_tolerance
 from fade_deploy.contract import DOMAIN, METADATA_KEY, Head
 from fade_deploy.errors import InputError
 from fade_deploy.optional import require
@@ -203,8 +203,8 @@ def _bounds(file: str, session: Any, facts: Mapping[str, Any]) -> Bounds:
 def eager_candidate(
     file: str, title: str, deployed: Any, head: Head, recipe: Recipe, options: VerifyOptions, *, embed_preprocess: bool
 ) -> Candidate:
-    """A checkpoint, as :func:`fade_deploy.api.verify_checkpoint.deployed_checkpoint` reads it, in eager PyTorch."""
-    from fade_deploy.api.verify_checkpoint import eager_runner
+    """A checkpoint, as :func:`fade_deploy.api.verify.checkpoint.deployed_checkpoint` reads it, in eager PyTorch."""
+    from fade_deploy.api.verify.checkpoint import eager_runner
 
     name = f"{title} pytorch"
     torch = require("torch", extra="export")

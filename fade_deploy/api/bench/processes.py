@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 from fade_deploy import errors
-from fade_deploy.api.bench_ways import Way
+from fade_deploy.api.bench.ways import Way
 from fade_deploy.errors import FadeDeployError, InputError
 from fade_deploy.recipe import Shape
 from fade_deploy.timing.benchmark import Memory
@@ -26,7 +26,7 @@ def fresh_process(way: Way, shape: Shape) -> tuple[float, Memory]:
     """
     job = json.dumps({"way": way.as_dict(), "shape": str(shape)})
     # -P: what lies in the current folder is never imported.
-    command = [sys.executable, "-P", "-m", "fade_deploy.api.bench_worker"]
+    command = [sys.executable, "-P", "-m", "fade_deploy.api.bench.worker"]
     finished = subprocess.run(command, input=job, capture_output=True, text=True, check=False)
     if finished.returncode == -signal.SIGKILL:
         raise InputError(

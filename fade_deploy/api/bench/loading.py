@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from fade_deploy.api.bench_ways import Loaded, Way
-from fade_deploy.api.verify_runners import Kind, kind_of, stated_precisions
+from fade_deploy.api.bench.ways import Loaded, Way
+from fade_deploy.api.verify.runners import Kind, kind_of, stated_precisions
 from fade_deploy.contract import HEAD, OPERATORS, Head, Task
 from fade_deploy.errors import InputError
 from fade_deploy.optional import require

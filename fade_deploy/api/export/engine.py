@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fade_deploy import artefact
-from fade_deploy.api.options import ExportOptions, reproducing_command
+from fade_deploy.api.export.options import ExportOptions, reproducing_command
 from fade_deploy.engines.build import Built
 from fade_deploy.engines.engine_from_graph import engine_from_graph, plugin_for
 from fade_deploy.engines.graph_for_engine import GraphForEngine, graph_for_engine
@@ -69,7 +69,8 @@ def export_engine(
         output: Path of the engine; by default the source's stem with ``.engine`` (``.rtx.engine`` for TensorRT-RTX)
             in the current folder.
         options: See :class:`~fade_deploy.engines.options.EngineOptions`.
-        export_options: See :class:`~fade_deploy.api.options.ExportOptions`; its ``force`` and ``library`` don't count.
+        export_options: See :class:`~fade_deploy.api.export.options.ExportOptions`; its ``force`` and
+            ``library`` don't count.
 
     Raises:
         FadeDeployError: The user can mend it; nothing was written.
@@ -93,7 +94,7 @@ def export_engine(
         else:
             _check_installed(options.flavour)
             require_exporting()
-            from fade_deploy.api.export import export
+            from fade_deploy.api.export.export import export
 
             exported = export(source, folder / f"{source.stem}.onnx", replace(export_options, force=False))
             if not exported.passed:

@@ -15,12 +15,12 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fade_deploy import artefact
-from fade_deploy.api.bench_against import compared_with
-from fade_deploy.api.bench_files import loaded_files, timed_shapes
-from fade_deploy.api.bench_options import BenchOptions
-from fade_deploy.api.bench_processes import fresh_process
-from fade_deploy.api.bench_ways import Loaded, Way, placement_of
-from fade_deploy.api.verify_runners import Kind, kind_of
+from fade_deploy.api.bench.against import compared_with
+from fade_deploy.api.bench.files import loaded_files, timed_shapes
+from fade_deploy.api.bench.options import BenchOptions
+from fade_deploy.api.bench.processes import fresh_process
+from fade_deploy.api.bench.ways import Loaded, Way, placement_of
+from fade_deploy.api.verify.runners import Kind, kind_of
 from fade_deploy.errors import FadeDeployError, InputError, MissingDependency
 from fade_deploy.optional import require
 from fade_deploy.provider import Provider

@@ -15,9 +15,9 @@ from fade_deploy.serve.triton_options import Backend, TritonOptions, model_name
 from fade_deploy.serve.triton_repository import check_repository, write_repository
 
 if TYPE_CHECKING:
-    from fade_deploy.api.export_engine import EngineResult
-    from fade_deploy.api.options import ExportOptions
-    from fade_deploy.api.verified_file import ExportResult
+    from fade_deploy.api.export.engine import EngineResult
+    from fade_deploy.api.export.options import ExportOptions
+    from fade_deploy.api.export.verified_file import ExportResult
     from fade_deploy.engines.options import EngineOptions
 
 __all__ = ["TritonResult", "export_triton"]
@@ -93,7 +93,7 @@ def _from_source(
     with artefact.staged_folder(target) as folder:
         made: ExportResult | EngineResult
         if options.backend is Backend.TENSORRT:
-            from fade_deploy.api.export_engine import export_engine
+            from fade_deploy.api.export.engine import export_engine
             from fade_deploy.engines.options import EngineOptions
 
             engine_options = engine_options or EngineOptions()
@@ -102,7 +102,7 @@ def _from_source(
             made = export_engine(source, folder / f"{options.name}.engine", engine_options, export_options)
         else:
             require_exporting()
-            from fade_deploy.api.export import export
+            from fade_deploy.api.export.export import export
 
             made = export(source, folder / f"{options.name}.onnx", export_options)
         if not made.passed:

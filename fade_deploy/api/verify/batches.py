@@ -12,9 +12,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from fade_deploy.api.verify_options import VerifyOptions
-from fade_deploy.api.verify_pictures import PictureInput, fitted_input, picture_files, picture_inputs
-from fade_deploy.api.verify_subjects import Interface
+from fade_deploy.api.verify.options import VerifyOptions
+from fade_deploy.api.verify.pictures import PictureInput, fitted_input, picture_files, picture_inputs
+from fade_deploy.api.verify.subjects import Interface
 from fade_deploy.errors import InputError
 from fade_deploy.recipe import Shape
 from fade_deploy.verification.inputs import verification_inputs

@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fade_deploy import artefact
-from fade_deploy.api.verify_batches import Batch, Batches
-from fade_deploy.api.verify_options import Backend, VerifyOptions, stated_tolerance
-from fade_deploy.api.verify_runners import Candidate, Kind, kind_of
-from fade_deploy.api.verify_subjects import Opened, opened
+from fade_deploy.api.verify.batches import Batch, Batches
+from fade_deploy.api.verify.options import Backend, VerifyOptions, stated_tolerance
+from fade_deploy.api.verify.runners import Candidate, Kind, kind_of
+from fade_deploy.api.verify.subjects import Opened, opened
 from fade_deploy.errors import InputError
 from fade_deploy.graph.emulation import emulate_low_types
 from fade_deploy.graph.taps import module_scopes, module_weights, with_outputs
@@ -115,7 +115,7 @@ def bisect(
     trials, plan = 0, ""
     notes = list(subjects.notes)
     if is_low and not found.passed:
-        from fade_deploy.api.verify_mending import mended
+        from fade_deploy.api.verify.mending import mended
 
         mending = mended(subjects, candidate, batch, options, _plan_of(file, candidate))
         keep, trials = mending.keep, mending.trials

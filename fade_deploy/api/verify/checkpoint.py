@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fade_deploy.api.verify_options import VerifyOptions
+from fade_deploy.api.verify.options import VerifyOptions
 from fade_deploy.checkpoints.checkpoint import read_checkpoint
 from fade_deploy.checkpoints.recognise import class_names, model_from_checkpoint, recipe_for
 from fade_deploy.contract import Head

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fade_deploy.api.verify_options import VerifyOptions
+from fade_deploy.api.verify.options import VerifyOptions
 from fade_deploy.contract import Head, Task
 from fade_deploy.errors import InputError
 from fade_deploy.optional import require

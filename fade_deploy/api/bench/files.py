@@ -7,10 +7,10 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from fade_deploy.api.bench_loading import load, native_way
-from fade_deploy.api.bench_options import BenchOptions
-from fade_deploy.api.bench_ways import Loaded, Way
-from fade_deploy.api.verify_runners import Kind, kind_of
+from fade_deploy.api.bench.loading import load, native_way
+from fade_deploy.api.bench.options import BenchOptions
+from fade_deploy.api.bench.ways import Loaded, Way
+from fade_deploy.api.verify.runners import Kind, kind_of
 from fade_deploy.errors import InputError
 from fade_deploy.recipe import Shape
 from fade_deploy.runtimes.native_libraries import AUTOMATIC, NONE

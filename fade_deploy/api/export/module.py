@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from fade_deploy import contract
-from fade_deploy.api.manifest import file_facts
-from fade_deploy.api.module_interface import Interface, checked_interface, checked_module, tensor_fault
-from fade_deploy.api.verified_file import ExportResult, check_target, publish_verified
+from fade_deploy.api.export.manifest import file_facts
+from fade_deploy.api.export.module_interface import Interface, checked_interface, checked_module, tensor_fault
+from fade_deploy.api.export.verified_file import ExportResult, check_target, publish_verified
 from fade_deploy.errors import ExportError, InputError
 from fade_deploy.graph.onnx_from_model import GraphOptions, onnx_from_model
 from fade_deploy.runtimes.native_libraries import AUTOMATIC

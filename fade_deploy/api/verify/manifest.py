@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fade_deploy import artefact
-from fade_deploy.api.verify_options import Backend, VerifyOptions, stated_tolerance
-from fade_deploy.api.verify_runners import stated_precisions
+from fade_deploy.api.verify.options import Backend, VerifyOptions, stated_tolerance
+from fade_deploy.api.verify.runners import stated_precisions
 from fade_deploy.contract import Head, Task
 from fade_deploy.errors import FadeDeployError, InputError
 from fade_deploy.precision import Precision, lowest_of

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fade_deploy.api.verify_options import Backend, VerifyOptions, reproducing_command
+from fade_deploy.api.verify.options import Backend, VerifyOptions, reproducing_command
 from fade_deploy.contract import Task
 from fade_deploy.errors import InputError, OutputError
 from fade_deploy.optional import require
@@ -24,10 +24,10 @@ from fade_deploy.verification.task_scores import MattingTask, SegmentationTask
 from fade_deploy.verification.verification import Comparison, Reduced, UsedInput, Verification, measured_on
 
 if TYPE_CHECKING:
-    from fade_deploy.api.verify_batches import Batch, Batches
-    from fade_deploy.api.verify_pictures import PictureInput
-    from fade_deploy.api.verify_runners import Candidate
-    from fade_deploy.api.verify_subjects import Opened
+    from fade_deploy.api.verify.batches import Batch, Batches
+    from fade_deploy.api.verify.pictures import PictureInput
+    from fade_deploy.api.verify.runners import Candidate
+    from fade_deploy.api.verify.subjects import Opened
 
 __all__ = ["Backend", "Comparison", "Verification", "VerifyOptions", "verify"]
 
@@ -60,14 +60,14 @@ def verify(files: Sequence[Path | str], options: VerifyOptions | None = None) ->
     options = options or VerifyOptions()
     names = [str(file) for file in files]
     if any(name.lower().endswith(".json") for name in names):
-        from fade_deploy.api.verify_manifest import verify_manifest
+        from fade_deploy.api.verify.manifest import verify_manifest
 
         if len(names) > 1:
             raise InputError("a manifest is verified on its own, expected no other files beside it: leave them out")
         return verify_manifest(Path(names[0]), options)
     require("polygraphy", extra="verify")
-    from fade_deploy.api.verify_batches import Batches
-    from fade_deploy.api.verify_subjects import opened
+    from fade_deploy.api.verify.batches import Batches
+    from fade_deploy.api.verify.subjects import opened
 
     start = time.perf_counter()
     subjects = opened(names, options)
@@ -202,7 +202,7 @@ class _Verifier:
         return UsedInput(name=batch.name, shape=batch.shape, source=batch.source, kept=kept)
 
     def _score(self, picture: PictureInput, truth: NDArray[np.uint8], outputs: Mapping[str, Arrays]) -> None:
-        from fade_deploy.api.verify_pictures import deployed_alpha, deployed_labels
+        from fade_deploy.api.verify.pictures import deployed_alpha, deployed_labels
 
         head = self.interface.head
         for run, arrays in outputs.items():

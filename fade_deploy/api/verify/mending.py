@@ -12,12 +12,12 @@ from typing import Any
 import onnx_ir as ir
 from polygraphy.backend.onnxrt import OnnxrtRunner
 
-from fade_deploy.api.export import export
-from fade_deploy.api.options import ExportOptions
-from fade_deploy.api.verify_batches import Batch
-from fade_deploy.api.verify_options import VerifyOptions
-from fade_deploy.api.verify_runners import Candidate
-from fade_deploy.api.verify_subjects import Opened
+from fade_deploy.api.export.export import export
+from fade_deploy.api.export.options import ExportOptions
+from fade_deploy.api.verify.batches import Batch
+from fade_deploy.api.verify.options import VerifyOptions
+from fade_deploy.api.verify.runners import Candidate
+from fade_deploy.api.verify.subjects import Opened
 from fade_deploy.contract import Head
 from fade_deploy.graph.emulation import emulate_low_types
 from fade_deploy.graph.passes import MODULE_KEY

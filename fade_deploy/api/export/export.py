@@ -12,10 +12,10 @@ import numpy as np
 import onnx_ir as ir
 import torch
 
-from fade_deploy.api.manifest import facts_of
-from fade_deploy.api.options import ExportOptions, reproducing_command
-from fade_deploy.api.verified_file import Eager, ExportResult, check_target, publish_verified
-from fade_deploy.api.verify_checkpoint import golden_outputs
+from fade_deploy.api.export.manifest import facts_of
+from fade_deploy.api.export.options import ExportOptions, reproducing_command
+from fade_deploy.api.export.verified_file import Eager, ExportResult, check_target, publish_verified
+from fade_deploy.api.verify.checkpoint import golden_outputs
 from fade_deploy.checkpoints.checkpoint import read_checkpoint
 from fade_deploy.checkpoints.recognise import assumptions, model_from_checkpoint, recipe_for
 from fade_deploy.contract import Head

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fade_deploy.api.bench_options import BenchOptions
+from fade_deploy.api.bench.options import BenchOptions
 from fade_deploy.errors import InputError
 from fade_deploy.timing.against import Against, Change, Verdict, change_of, earlier_times
 from fade_deploy.timing.benchmark import Benchmark

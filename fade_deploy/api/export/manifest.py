@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from fade_deploy import artefact, contract
-from fade_deploy.api.options import ExportOptions
+from fade_deploy.api.export.options import ExportOptions
 from fade_deploy.checkpoints.checkpoint import Checkpoint
 from fade_deploy.checkpoints.recognise import backbone_of, class_names
 from fade_deploy.models.a2u_matting import A2UMatting

@@ -17,7 +17,7 @@ import torch
 from polygraphy.backend.onnxrt import OnnxrtRunner
 
 from fade_deploy import artefact, contract
-from fade_deploy.api.manifest import manifest_document
+from fade_deploy.api.export.manifest import manifest_document
 from fade_deploy.errors import ExportError, InputError
 from fade_deploy.graph.emulation import emulate_low_types
 from fade_deploy.graph.precision import Typing
