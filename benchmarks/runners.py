@@ -138,7 +138,6 @@ class OpenVinoRunner:
         settings: dict[str, Any] = {
             "INFERENCE_NUM_THREADS": threads,
             "INFERENCE_PRECISION_HINT": "f32",  # it takes bfloat16 by default where the CPU has it
-            "SNIPPETS_MODE": "DISABLE",  # fade_deploy/runtimes/openvino.py tells why
             "PERFORMANCE_HINT": "LATENCY",
             "ENABLE_CPU_PINNING": False,  # pinned threads would hinder whoever runs next
         }

@@ -1,4 +1,4 @@
-"""Every upsampler in the slots of both models: recognised from its weights, exported, verified."""
+"""Every upsampler in the slots of both models: recognised from its weights, exported, verified, run by OpenVINO."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from fade_deploy.models.mix_transformer import MixTransformerConfig
 from fade_deploy.models.segformer import SegFormer, SegFormerConfig
 from fade_deploy.ops.registry import UPSAMPLERS
 from fade_deploy.recipe import Shape
+from tests.in_openvino import openvino_agrees
 
 BACKBONE = MixTransformerConfig(widths=(8, 16, 20, 32), depths=(1, 1, 1, 1), heads=(1, 2, 5, 8))
 STATED = {"heads": [1, 2, 5, 8], "block_norm_eps": 1e-6, "embed_norm_eps": 1e-5}
@@ -45,6 +46,7 @@ def test_in_segformer(upsampler: str, tmp_path: Path) -> None:
     shape = None if upsampler in PAPERS else Shape(2, 64, 96)
     manifest = exported(model, tmp_path, {**STATED, **SHARE_NAMES.get(upsampler, {})}, shape)
     assert (manifest["model"], manifest["upsampler"]) == ("SegFormer", upsampler)
+    openvino_agrees(tmp_path / "model.onnx", *([shape] if shape else [Shape(1, 64, 64), Shape(2, 96, 128)]))
 
 
 @pytest.mark.slow
@@ -54,3 +56,4 @@ def test_in_matting(upsampler: str, tmp_path: Path) -> None:
     config = A2UMattingConfig(widths=(32, 32, 32, 64), blocks=(1, 1, 1), last_width=8, upsampler=upsampler)
     manifest = exported(A2UMatting(config), tmp_path, SHARE_NAMES.get(upsampler, {}))
     assert (manifest["model"], manifest["upsampler"]) == ("A2U matting", upsampler)
+    openvino_agrees(tmp_path / "model.onnx", Shape(1, 64, 64), Shape(2, 96, 128))

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from fade_deploy.recipe import Shape
 from tests.golden_weights import matting, segformer
+from tests.in_openvino import openvino_agrees
 
 pytestmark = pytest.mark.slow
 
@@ -38,6 +40,7 @@ def test_released_size_exports_and_agrees_within_twelve_gigabytes(tmp_path, back
         )
         assert entry["passed"]
         assert entry["labels_agreeing"] == entry["labels_compared"] > 0
+    openvino_agrees(tmp_path / "model.onnx", Shape(1, 64, 64), Shape(1, 96, 128))
     # The largest child so far: the sizes grow, so each new maximum is this one's.
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     print(f"{backbone} {upsampler}: at most {peak:.1f} GiB")
@@ -58,3 +61,4 @@ def test_released_matting_exports_and_agrees(tmp_path, upsampler, verify):
     for entry in manifest["agreement"]["measured"]:
         print(f"a2u {upsampler} {entry['shape']}: max {entry['max_error']:.1e}, std {entry['reference_std']:.2f}")
         assert entry["passed"]
+    openvino_agrees(tmp_path / "model.onnx", Shape(1, 64, 64), Shape(1, 96, 128))

@@ -110,7 +110,7 @@ def _accumulate(
 ) -> ir.Value:
     tiles = banded_product.tiles_of(b, decoder, kernel_size, scale, _PARTS)
     taps = banded_product.weighted_softmax(b, tiles, kernel_logits, None, decoder_weight, terms)
-    return b("Add", _reassembly(b, tiles, decoder, taps, terms), base)
+    return b("Add", base, _reassembly(b, tiles, decoder, taps, terms))
 
 
 _BODIES: dict[str, Callable[..., ir.Value]] = {
@@ -137,12 +137,13 @@ def _gated(
     one_minus_gate = b("Sigmoid", b("Neg", gate_logits))  # without a typed constant
     taps = banded_product.weighted_softmax(b, tiles, *logits, one_minus_gate, terms=1)
     out = _reassembly(b, tiles, decoder, taps)
+    # The reassembly is the second summand: OpenVINO 2026.4.1 computes some sums wrong where it is the first.
     if skip is not None:
-        out = b("Add", out, skip)
+        out = b("Add", skip, out)
     # The gate takes its size from that sum, not from a factor: so it is made late, and the runtime does not hold the
     # output-sized gate * encoder meanwhile.
     gate = b.repeat_to(b("Sigmoid", gate_logits), b("Shape", out, start=2, end=4))
-    return b("Add", out, b("Mul", encoder, gate))
+    return b("Add", b("Mul", encoder, gate), out)
 
 
 def _reassembly(b: BodyWriter, tiles: Tiles, features: ir.Value, taps: ir.Value, terms: int = 1) -> ir.Value:

@@ -1,9 +1,7 @@
 """OpenVINO on the CPU as a Polygraphy runner.
 
 It reads no model-local functions, so they are inlined first; and it computes in bfloat16 on its own accord where the
-CPU has that, so float32 is asked for. Its Snippets, which join elementwise operators, are switched off: with them
-OpenVINO 2026.4.1 computes the fused SegFormer wrong at fixed sizes (errors as large as the logits), and a dynamic file
-at a second size.
+CPU has that, so float32 is asked for.
 """
 
 from __future__ import annotations
@@ -43,7 +41,7 @@ class OpenVinoRunner(BaseRunner):  # type: ignore[misc] # polygraphy ships no ty
         onnx = require("onnx", extra="verify")
         inline = require("onnx.inliner", extra="verify").inline_local_functions
         core = openvino.Core()
-        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "SNIPPETS_MODE": "DISABLE"}
+        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads
         try:
