@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +11,8 @@ import typer
 from rich.table import Table
 
 from fade_deploy import optional
-from fade_deploy.cli import command
+from fade_deploy.cli import command, compare_options
+from fade_deploy.cli.compare_options import counted
 from fade_deploy.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,9 +60,7 @@ def verify(
     bisect: Annotated[
         bool, typer.Option("--bisect", help="Find the first module in which an .onnx file and its checkpoint part.")
     ] = False,
-    report: Annotated[
-        Path | None, typer.Option(help="HTML page to write, one file that opens offline.", show_default=False)
-    ] = None,
+    report: compare_options.ReportOption = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -76,9 +73,10 @@ def verify(
     recipe: Annotated[
         str, typer.Option(help="Recipe name or .toml file.", show_default="the files', else their model's")
     ] = "",
-    ema: Annotated[bool, typer.Option("--ema", help="Use the averaged weights of a checkpoint with both.")] = False,
+    ema: compare_options.EmaFlag = False,
     library: command.LibraryOption = "auto",
-    force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
+    plugin: compare_options.PluginOption = "auto",
+    force: compare_options.ForceFlag = False,
     as_json: command.JsonFlag = False,
     quiet: command.Quiet = False,
 ) -> command.Outcome:
@@ -118,7 +116,11 @@ def verify(
         recipe=recipe,
         ema=ema,
         library=library,
+        plugin=plugin,
     )
+    if output is not None and not bisect:
+        raise InputError(f"-o {output} is where --bisect writes its plan: leave it out, or look for a module")
+    compare_options.check_targets(files, output, report)
     if report is not None:
         if bisect:
             raise InputError("--report shows a comparison, --bisect looks for a module: leave one of them out")
@@ -130,7 +132,7 @@ def verify(
     with command.progress(quiet=quiet):
         result = verify_files(files, options)
         if report is not None:
-            command_line = shlex.join(["fade-verify", *sys.argv[1:]])
+            command_line = compare_options.command_line("fade-verify")
             write_verification_report(result, report, options=options, command=command_line, force=force)
     outcome = _verified(result)
     if report is not None:
@@ -149,7 +151,7 @@ def _bisected(
     outcome = command.Outcome(
         artefact=result.file,
         passed=result.passed,
-        detail=f"{len(result.boundaries)} modules compared at {result.shape}",
+        detail=f"{counted(result.boundaries, 'module')} compared in standard operators at {result.shape}",
         document=result.as_dict(),
     )
     if result.first is not None:
@@ -197,7 +199,7 @@ def _verified(result: Verification) -> command.Outcome:
     outcome = command.Outcome(
         artefact=result.reference.file,
         passed=result.passed,
-        detail=f"{len(result.runs)} {'run' if len(result.runs) == 1 else 'runs'}, {len(result.inputs)} inputs, "
+        detail=f"{counted(result.runs, 'run')}, {counted(result.inputs, 'input')}, "
         f"{failed} of {len(result.comparisons)} comparisons disagree",
         document=result.as_dict(),
     )

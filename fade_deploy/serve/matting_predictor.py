@@ -19,7 +19,7 @@ from fade_deploy.provider import Provider
 from fade_deploy.runtimes.native_libraries import AUTOMATIC
 from fade_deploy.serve.deployed_file import DeployedFile, check_picture
 
-__all__ = ["MattingPredictor", "three_levels"]
+__all__ = ["MattingPredictor", "padded", "three_levels"]
 
 
 class MattingPredictor:
@@ -96,34 +96,61 @@ class MattingPredictor:
 
     def _alpha(self, picture: NDArray[np.uint8], trimap: NDArray[np.uint8]) -> NDArray[np.uint8]:
         height, width = trimap.shape
-        below, beside = self._padding(height, width)
         levels = three_levels(trimap)
-        output = self._file.run(
-            image=self._file.image_input(np.pad(picture, (below, beside, (0, 0)), mode="reflect")),
-            trimap=self._trimap_input(np.pad(levels, (below, beside), mode="reflect")),
+        large_picture, large_levels = padded(
+            picture,
+            levels,
+            multiple=self.metadata["size_multiple"],
+            fixed=(self._file.height, self._file.width),
+            network=self._file.name,
         )
+        output = self._file.run(image=self._file.image_input(large_picture), trimap=self._trimap_input(large_levels))
         alpha = np.clip(output[0, :height, :width], 0, 1) * 255
         return np.where(levels == UNKNOWN, alpha.astype(np.uint8), levels)
-
-    def _padding(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Rows (above, below) and columns (left, right) that a picture lacks for the network."""
-        multiple = self.metadata["size_multiple"]
-        padded_height, padded_width = (
-            static or -(-side // multiple) * multiple
-            for static, side in ((self._file.height, height), (self._file.width, width))
-        )
-        if padded_height < height or padded_width < width:
-            raise InputError(
-                f"the picture has {width}x{height} pixels, {self._file.name} takes at most "
-                f"{self._file.width or 'any'}x{self._file.height or 'any'} (width x height): "
-                "scale picture and trimap down, or export the model without --shape"
-            )
-        return (0, padded_height - height), (0, padded_width - width)
 
     def _trimap_input(self, levels: NDArray[np.uint8]) -> NDArray[Any]:
         if self._file.embed_preprocess:
             return levels[None, :, :, None]
         return (levels.astype(np.float32) / 255)[None, None]
+
+
+def padded(
+    picture: NDArray[np.uint8],
+    levels: NDArray[np.uint8],
+    *,
+    multiple: int,
+    fixed: tuple[int | None, int | None] = (None, None),
+    name: str = "the picture",
+    network: str = "the network",
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Picture [H, W, 3] and trimap [H, W] with rows below and columns beside, by reflection, up to the network's size.
+
+    Args:
+        picture: As it is.
+        levels: Its trimap.
+        multiple: Of the network's sizes.
+        fixed: The network's own (height, width); None where open.
+        name: How an error calls the picture.
+        network: How an error calls the network.
+
+    Raises:
+        InputError: The picture is larger than the network takes.
+    """
+    height, width = levels.shape
+    large_height, large_width = (
+        own or -(-side // multiple) * multiple for own, side in zip(fixed, levels.shape, strict=True)
+    )
+    if large_height < height or large_width < width:
+        own_height, own_width = fixed
+        raise InputError(
+            f"{name} has {width}x{height} pixels, {network} takes at most {own_width or 'any'}x{own_height or 'any'} "
+            "(width x height): scale picture and trimap down, or export the model without --shape"
+        )
+    below, beside = (0, large_height - height), (0, large_width - width)
+    return (
+        np.pad(picture, (below, beside, (0, 0)), mode="reflect"),
+        np.pad(levels, (below, beside), mode="reflect"),
+    )
 
 
 def three_levels(trimap: NDArray[Any]) -> NDArray[np.uint8]:

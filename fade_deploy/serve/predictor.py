@@ -19,7 +19,7 @@ from fade_deploy.runtimes.native_libraries import AUTOMATIC
 from fade_deploy.serve.deployed_file import DeployedFile, check_picture
 from fade_deploy.serve.resize import resize_bilinear, resize_nearest, resize_weights
 
-__all__ = ["Predictor", "labels_from_scores"]
+__all__ = ["Predictor", "labels_from_scores", "network_sizes"]
 
 # Rows of the result at a time, and columns within them: 16 x 32 x 150 classes are 300 KB, which a cache holds. Measured
 # on two cores for 150 classes at 512x683: 0.06 s, as with 8..64 rows. At 64 columns the products of a thumbnail are
@@ -92,7 +92,12 @@ class Predictor:
 
     def _labels(self, picture: NDArray[np.uint8]) -> NDArray[Any]:
         original = (picture.shape[0], picture.shape[1])
-        sizes = self._network_sizes(*original)
+        sizes = network_sizes(
+            *original,
+            sides=(self.metadata["short_side"], self.metadata["long_side"]),
+            multiple=self.metadata["size_multiple"],
+            fixed=(self._file.height, self._file.width),
+        )
         resized = picture
         for size in sizes:
             resized = resize_bilinear(resized, *size)
@@ -103,17 +108,33 @@ class Predictor:
         # Probabilities already have the network's size: the first of the two resizes does nothing to them.
         return labels_from_scores(output, sizes[-1], original)
 
-    def _network_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
-        """The sizes that a picture takes on its way into the network, the network's own last."""
-        if self._file.height is not None and self._file.width is not None:
-            return [(self._file.height, self._file.width)]
-        short_side, long_side = sorted((self.metadata["short_side"], self.metadata["long_side"]))
-        scale = min(long_side / max(height, width), short_side / min(height, width))
-        # A picture so thin that a side would vanish keeps one pixel there.
-        kept = max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
-        multiple = self.metadata["size_multiple"]
-        aligned_height, aligned_width = (-(-side // multiple) * multiple for side in kept)
-        return [kept, (self._file.height or aligned_height, self._file.width or aligned_width)]
+
+def network_sizes(
+    height: int,
+    width: int,
+    *,
+    sides: tuple[int, int],
+    multiple: int,
+    fixed: tuple[int | None, int | None] = (None, None),
+) -> list[tuple[int, int]]:
+    """The sizes (height, width) that a picture takes on its way into the network, the network's own last.
+
+    Args:
+        height: Of the picture.
+        width: Of the picture.
+        sides: The longest that its short and its long side become, in any order.
+        multiple: Of the network's sizes.
+        fixed: The network's own (height, width); None where open.
+    """
+    own_height, own_width = fixed
+    if own_height is not None and own_width is not None:
+        return [(own_height, own_width)]
+    short_side, long_side = sorted(sides)
+    scale = min(long_side / max(height, width), short_side / min(height, width))
+    # A picture so thin that a side would vanish keeps one pixel there.
+    kept = max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+    aligned_height, aligned_width = (-(-side // multiple) * multiple for side in kept)
+    return [kept, (own_height or aligned_height, own_width or aligned_width)]
 
 
 def labels_from_scores(scores: NDArray[Any], *sizes: tuple[int, int], strip_rows: int = _STRIP_ROWS) -> NDArray[Any]:

@@ -137,7 +137,8 @@ def agreement_of(
     compared: int | None = None
     agreeing: int | None = None
     if scores is not None:
-        compared, agreeing = _label_counts(scores, given if is_exact else given.argmax(1), tolerance)
+        labels = given if is_exact or given.shape != expected.shape else given.argmax(1)
+        compared, agreeing = _label_counts(scores, labels, tolerance)
     passed = same_form and compared == agreeing and bool(np.isfinite(expected if scores is None else scores).all())
     passed = passed and expected.size > 0
     errors: tuple[float | None, float | None, float | None] = (None, None, None)

@@ -66,7 +66,10 @@ def compared(
     )
     is_float = bool(np.issubdtype(theirs.dtype, np.floating))
     measures = measures_of(mine, theirs, class_axis=class_axis) if same_form and is_float and theirs.size else None
-    collapsed = same_form and theirs.size > 0 and is_collapsed(mine, theirs, class_axis=class_axis)
+    if measures is None:
+        collapsed = same_form and theirs.size > 0 and is_collapsed(mine, theirs, class_axis=class_axis)
+    else:
+        collapsed = measures.collapsed
     return Comparison(
         run=run,
         input=input_name,

@@ -59,11 +59,9 @@ class GoldenCase:
             if len(found) > len(self.counts) or given.min() < 0:
                 return f"has labels from {given.min()} to {given.max()}, expected 0 to {len(self.counts) - 1}"
             moved = int(np.abs(found - self.counts).sum()) // 2
-            return (
-                f"has {moved} labels of other classes, expected {self.undecided} at most"
-                if (moved > self.undecided)
-                else ""
-            )
+            if moved <= self.undecided:
+                return ""
+            return f"has {moved} labels of other classes, expected {self.undecided} at most"
         bound = max(
             tolerance.atol,
             tolerance.rtol * max(abs(self.statistics["minimum"]), abs(self.statistics["maximum"])),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["model_inputs", "normalised", "pictures_in"]
+__all__ = ["model_inputs", "normalised", "pictures_in", "trimaps_in"]
 
 
 def normalised(pictures: NDArray[np.uint8], mean: Sequence[float], std: Sequence[float]) -> NDArray[np.float32]:
@@ -41,11 +41,19 @@ def pictures_in(
     tensors: Mapping[str, NDArray[Any]], *, mean: Sequence[float], std: Sequence[float]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
     """What :func:`model_inputs` was given: pictures [N, H, W, 3] and trimaps [N, H, W] or None."""
-    image, trimap = tensors["image"], tensors.get("trimap")
+    image = tensors["image"]
     if image.dtype == np.uint8:
-        return image, None if trimap is None else trimap[..., 0]
+        return image, trimaps_in(tensors)
     levels = image.transpose(0, 2, 3, 1).astype(np.float64) * np.asarray(std) + np.asarray(mean)
-    return _rounded(levels), None if trimap is None else _rounded(trimap[:, 0].astype(np.float64) * 255)
+    return _rounded(levels), trimaps_in(tensors)
+
+
+def trimaps_in(tensors: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8] | None:
+    """The trimaps [N, H, W] that :func:`model_inputs` was given; None where there are none."""
+    trimap = tensors.get("trimap")
+    if trimap is None:
+        return None
+    return trimap[..., 0] if trimap.dtype == np.uint8 else _rounded(trimap[:, 0].astype(np.float64) * 255)
 
 
 def _rounded(levels: NDArray[np.float64]) -> NDArray[np.uint8]:

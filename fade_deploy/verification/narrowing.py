@@ -11,7 +11,7 @@ def smallest_mending(units: Sequence[str], mends: Callable[[tuple[str, ...]], bo
     """A set of ``units`` that mends and of which nothing can be left out.
 
     Halves are tried before single units (QuickXplain, Junker, AAAI 2004): about ``2 k log2(n / k)`` trials for k of n.
-    It supposes that more never mends less; where that does not hold the result may not mend, so try it.
+    The set that is returned has been tried. Where more can mend less, a part of it may do, too.
 
     Args:
         units: What there is, in any order.

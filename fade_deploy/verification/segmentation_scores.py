@@ -30,10 +30,15 @@ class SegmentationScores:
     ``IGNORED`` are taken out of both.
 
     Args:
-        classes: Number of classes C; labels are 0 .. C-1, of 255 at most.
+        classes: Number of classes C; labels are 0 .. C-1.
+
+    Raises:
+        ValueError: There is none, or there are more than 255.
     """
 
     def __init__(self, classes: int) -> None:
+        if not 0 < classes <= IGNORED:
+            raise ValueError(f"a model of {classes} classes, expected 1 to {IGNORED}, since truths have 8 bits")
         self._classes = classes
         # Rows: intersection, union.
         self._regions = np.zeros((2, classes), np.int64)

@@ -1,63 +1,33 @@
-"""A verification finds what was planted, and nothing where nothing was; every command that it names shows the same."""
+"""A verification finds what was planted, and nothing where nothing was."""
 
 from __future__ import annotations
 
-import dataclasses
+import errno
 import json
 import math
-import shlex
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from onnx import numpy_helper
-from PIL import Image
 
-from fade_deploy.api.verify.options import Backend, VerifyOptions, backends, shapes_of, stated_tolerance
+from fade_deploy.api.verify.options import Backend, VerifyOptions
 from fade_deploy.api.verify.verify import verify
-from fade_deploy.errors import FadeDeployError, InputError, OutputError, RecipeError
+from fade_deploy.errors import InputError, OutputError
 from fade_deploy.recipe import Shape, load_recipe
-from fade_deploy.runtimes.native_libraries import NONE, NativeLibrary
+from fade_deploy.runtimes.native_libraries import AUTOMATIC, NONE, NativeLibrary
 from fade_deploy.verification.verification import Verification
+from tests.api.conftest import StandIn
+from tests.api.planted_faults import with_one_size, with_weights
+from tests.serve.matting_file import matting_file
 
 SMALL = VerifyOptions(shapes=(Shape(1, 32, 32), Shape(2, 64, 96)))
-ROOT = Path(__file__).parents[2]
-
-
-def with_weight(source: Path, target: Path, name: str, change: Callable[[Any], Any]) -> Path:
-    """A copy of a file in which one weight is another."""
-    model = onnx.load(source)
-    found = next(weight for weight in model.graph.initializer if weight.name == name)
-    values = numpy_helper.to_array(found)
-    found.CopyFrom(numpy_helper.from_array(np.asarray(change(values.copy()), values.dtype), name))
-    onnx.save(model, target)
-    return target
-
-
-def one_more(values: Any) -> Any:
-    values.flat[3] += 1
-    return values
-
-
-@pytest.fixture(scope="module")
-def changed_onnx(tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``tiny_onnx`` with one weight of a backbone stage changed."""
-    target = tmp_path_factory.mktemp("changed") / "changed.onnx"
-    return with_weight(tiny_onnx, target, "backbone.block2.0.attn.sr.weight", one_more)
 
 
 @pytest.fixture(scope="module")
 def agreeing(tiny_checkpoint: Path, tiny_onnx: Path) -> Verification:
     return verify([tiny_onnx, tiny_checkpoint], SMALL)
-
-
-@pytest.fixture(scope="module")
-def disagreeing(tiny_checkpoint: Path, changed_onnx: Path) -> Verification:
-    return verify([tiny_checkpoint, changed_onnx], VerifyOptions(shapes=SMALL.shapes, seed=7, library=NONE))
 
 
 # --- who is compared with whom ---------------------------------------------------------------------------------------
@@ -110,33 +80,50 @@ def test_openvino_runs_the_same_file(tiny_onnx: Path) -> None:
     assert verify([tiny_onnx], options).passed
 
 
-def test_an_engine_is_a_run_of_its_own_within_its_profile(
-    tiny_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With ONNX Runtime in TensorRT's place, which needs a GPU: what is asked of an engine, not what it computes."""
-    from polygraphy.backend.onnxrt import OnnxrtRunner
-
-    from fade_deploy.runtimes import engine
-    from fade_deploy.runtimes.ort import session_from_onnx
-
-    path = tmp_path / "tiny.engine"
-    path.write_bytes(b"engine")
-    (properties,) = onnx.load(tiny_onnx).metadata_props
-    manifest = {
-        "tensorrt": {"flavour": "tensorrt", "version": "11.4"},
-        "profile": {"min": "1x64x64", "opt": "2x64x96", "max": "2x96x96"},
-        "metadata": json.loads(properties.value),
-    }
-    runner = OnnxrtRunner(session_from_onnx(tiny_onnx, library=NONE))
-    loaded = SimpleNamespace(manifest=manifest, runner=runner)
-    monkeypatch.setattr(engine, "load_engine", lambda path, *, plugin: loaded)
-    result = verify([tiny_onnx, path], VerifyOptions(library=NONE))
+def test_an_engine_is_a_run_of_its_own_within_its_profile(tiny_onnx: Path, engine: StandIn) -> None:
+    result = verify([tiny_onnx, engine.path], VerifyOptions(library=NONE))
     assert result.passed
     assert [(run.name, run.runtime) for run in result.runs] == [("tiny.engine engine", "tensorrt 11.4")]
     shapes = {str(used.shape) for used in result.inputs}
     assert {"1x64x64", "2x64x96", "2x96x96"} <= shapes  # the edges of the profile
     with pytest.raises(InputError, match="expected 1x64x64 to 2x96x96, height and width multiples of 32"):
-        verify([tiny_onnx, path], SMALL)
+        verify([tiny_onnx, engine.path], SMALL)
+
+
+def test_an_engine_gets_its_plugin_and_no_library_of_onnx_runtime(tiny_onnx: Path, engine: StandIn) -> None:
+    shapes = (Shape(1, 64, 64),)
+    verify([tiny_onnx, engine.path], VerifyOptions(shapes=shapes, library=NONE))
+    verify([tiny_onnx, engine.path], VerifyOptions(shapes=shapes, library=NONE, plugin="mine.so"))
+    assert engine.plugins == [AUTOMATIC, "mine.so"]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "says"),
+    [({"task": "module"}, "is of a user's own module"), ({}, "the manifest of tiny.engine does not describe its")],
+)
+def test_an_engine_of_another_model_is_one_line(
+    metadata: Any, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fade_deploy.runtimes import engine
+
+    loaded = SimpleNamespace(manifest={"metadata": metadata}, runner=None)
+    monkeypatch.setattr(engine, "load_engine", lambda path, *, plugin: loaded)
+    with pytest.raises(InputError, match=says):
+        verify(["tiny.engine", tmp_path / "x.pth"])
+
+
+def test_a_file_without_our_operators_is_not_run_with_a_library(tmp_path: Path) -> None:
+    """Whatever its metadata says, which a model without FADE has, too."""
+    files = []
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        files.append(matting_file(tmp_path / name, operators="fade 1"))
+    library = tmp_path / "library.so"
+    library.touch()
+    with pytest.raises(InputError, match=r"has no fade operator, so --library .* does nothing"):
+        verify(files, VerifyOptions(library=str(library)))
+    result = verify(files, VerifyOptions(shapes=(Shape(1, 16, 32),)))
+    assert [run.name for run in result.runs] == [f"{files[1]} cpu"]
 
 
 # --- on what ---------------------------------------------------------------------------------------------------------
@@ -170,189 +157,7 @@ def test_pictures_are_kept_with_what_each_run_made_of_them(agreeing: Verificatio
     assert kept.errors[agreeing.runs[0].name].max() < 1e-4
 
 
-def scene(folder: Path, height: int, width: int, *, labels: bool) -> None:
-    """A picture, and labels that are right for nobody."""
-    with Image.open(ROOT / "export" / "pictures" / "coffee.jpg") as photo:
-        photo.convert("RGB").resize((width, height)).save(folder / f"scene{width}.png")
-    if labels:
-        truth = np.zeros((height, width), np.uint8)
-        truth[:, width // 2 :] = 3
-        truth[:2] = 255
-        (folder / "labels").mkdir(exist_ok=True)
-        Image.fromarray(truth).save(folder / "labels" / f"scene{width}.png")
-
-
-def recipe_of_small_pictures(folder: Path) -> str:
-    """The default one resizes every picture to 512 pixels, which takes long."""
-    path = folder / "small.toml"
-    path.write_text('extends = "segformer"\n[predict]\nshort_side = 64\nlong_side = 256\n')
-    return str(path)
-
-
-def test_a_users_pictures_are_scored_at_their_own_size(
-    tiny_onnx: Path, tiny_checkpoint: Path, changed_onnx: Path, tmp_path: Path
-) -> None:
-    for height, width in ((48, 80), (70, 50)):
-        scene(tmp_path, height, width, labels=True)
-    options = VerifyOptions(images=tmp_path, labels=tmp_path / "labels", library=NONE, max_miou_drop=1.0)
-    result = verify([tiny_checkpoint, tiny_onnx], options)
-    assert result.passed
-    assert [str(used.shape) for used in result.inputs] == ["1x736x512", "1x512x864"]
-    reference, candidate = result.scores
-    assert (reference.run, reference.pictures) == (result.reference.name, 2)
-    assert set(reference.scores) == {"miou", "biou"}
-    assert 0 < reference.scores["miou"] < 1
-    assert candidate.differences == {"miou": 0.0, "biou": 0.0}
-
-
-def test_scores_are_those_of_fade_predict(tiny_onnx: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
-    from fade_deploy.serve.pictures import read_picture
-    from fade_deploy.serve.predictor import Predictor
-    from fade_deploy.verification.segmentation_scores import SegmentationScores
-
-    scene(tmp_path, 48, 80, labels=True)
-    options = VerifyOptions(images=tmp_path / "scene80.png", labels=tmp_path / "labels", library=NONE)
-    result = verify([tiny_checkpoint, tiny_onnx], options)
-    labels = Predictor(tiny_onnx, library=NONE).predict(read_picture(tmp_path / "scene80.png"))
-    truth = np.asarray(Image.open(tmp_path / "labels" / "scene80.png"))
-    expected = SegmentationScores(4)
-    expected.add(labels.astype(np.int64), truth)
-    assert result.scores[1].scores == {"miou": expected.mean_iou(), "biou": expected.boundary_iou()}
-
-
-def test_a_gate_on_scores_fails_though_every_number_is_tolerated(tiny_onnx: Path, tmp_path: Path) -> None:
-    from fade_deploy.serve.pictures import read_picture
-    from fade_deploy.serve.predictor import Predictor
-
-    scene(tmp_path, 48, 80, labels=True)
-    truth = Predictor(tiny_onnx, library=NONE).predict(read_picture(tmp_path / "scene80.png"))
-    Image.fromarray(truth).save(tmp_path / "labels" / "scene80.png")  # so the reference is right everywhere
-    shift = np.float32([0.05, 0, 0, 0])
-    other = with_weight(tiny_onnx, tmp_path / "other.onnx", "decode_head.classes.bias", lambda values: values + shift)
-    options = VerifyOptions(
-        images=tmp_path / "scene80.png",
-        labels=tmp_path / "labels",
-        library=NONE,
-        tolerance="1000",
-        max_miou_drop=0.0,
-    )
-    result = verify([tiny_onnx, other], options)
-    assert all(found.passed for found in result.comparisons)
-    reference, candidate = result.scores
-    assert reference.scores["miou"] == 1
-    assert candidate.differences is not None
-    assert -1 < candidate.differences["miou"] < 0
-    assert not candidate.passed
-    assert not result.passed
-    for flag in (f"--labels {options.labels}", f"--images {options.images}", "--max-miou-drop 0.0"):
-        assert flag in result.command
-
-
 # --- what is found ---------------------------------------------------------------------------------------------------
-
-
-def test_a_changed_weight_fails_with_its_reason(disagreeing: Verification) -> None:
-    assert not disagreeing.passed
-    assert disagreeing.worst is not None
-    assert disagreeing.worst.reason.startswith("max error ")
-
-
-def test_the_command_shows_the_same_error_again(
-    disagreeing: Verification, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert disagreeing.worst is not None
-    again = verified_by(disagreeing.command)
-    assert [found.input for found in again.comparisons] == [disagreeing.worst.input]
-    assert again.worst is not None
-    assert again.worst.measures == disagreeing.worst.measures
-    assert disagreeing.reduced is not None
-    smallest = verified_by(disagreeing.reduced.command)
-    assert not smallest.passed
-    assert [used.shape for used in smallest.inputs] == [disagreeing.reduced.shape]
-
-
-def verified_by(command: str) -> Verification:
-    """Run a command line's options through the API."""
-    program, *words = shlex.split(command)
-    assert program == "fade-verify"
-    files, options = [], {}
-    rest = iter(words)
-    for word in rest:
-        if word.startswith("--"):
-            options[word] = next(rest)
-        else:
-            files.append(word)
-    return verify(
-        files,
-        VerifyOptions(
-            on=backends(options.get("--on", "cpu")),
-            shapes=shapes_of(options.get("--shapes", "")),
-            seed=int(options["--seed"]) if "--seed" in options else None,
-            images=Path(options["--images"]) if "--images" in options else None,
-            tolerance=options.get("--tolerance", ""),
-            library=options.get("--library", "auto"),
-        ),
-    )
-
-
-def test_a_fault_of_large_sizes_is_reduced_to_the_smallest(
-    tiny_onnx: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from fade_deploy.api.verify.runners import Candidate
-
-    run = Candidate.run_on
-
-    def wrong_from_96_on(self: Candidate, tensors: Any) -> Any:
-        outputs = dict(run(self, tensors))
-        if self.run.name == "tiny.onnx cpu" and tensors["image"].shape[3] >= 96:
-            outputs["logits"] = outputs["logits"] + 1
-        return outputs
-
-    monkeypatch.setattr(Candidate, "run_on", wrong_from_96_on)
-    result = verify([tiny_onnx, tiny_checkpoint], VerifyOptions(shapes=(Shape(2, 64, 160),), library=NONE))
-    assert result.reduced is not None
-    assert str(result.reduced.shape) == "1x32x96"
-    assert "--shapes 1x32x96" in result.reduced.command
-
-
-def test_a_runtime_that_keeps_something_between_sizes_is_told_so(
-    tiny_onnx: Path, changed_onnx: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As OpenVINO 2026.4.1 does: what a dynamic file gives depends on the sizes that it ran at before."""
-    from polygraphy.backend.onnxrt import OnnxrtRunner
-
-    from fade_deploy.api.verify import subjects as verify_subjects
-    from fade_deploy.api.verify.runners import Candidate
-    from fade_deploy.runtimes.ort import session_from_onnx
-
-    run, candidates_of = Candidate.run_on, verify_subjects.candidates_of
-    widths: dict[int, set[int]] = {}
-
-    def forgetful(self: Candidate, tensors: Any) -> Any:
-        outputs = dict(run(self, tensors))
-        before = widths.setdefault(id(self.runner), set())
-        if self.renewed is not None and before - {tensors["image"].shape[3]}:
-            outputs["logits"] = outputs["logits"] + 1
-        before.add(tensors["image"].shape[3])
-        return outputs
-
-    def again() -> Any:
-        return OnnxrtRunner(session_from_onnx(tiny_onnx, library=NONE), name="again")
-
-    def renewable(one: Any, *more: Any) -> list[Candidate]:
-        found = candidates_of(one, *more)
-        if one.path != changed_onnx:
-            return found
-        return [dataclasses.replace(each, runner=again(), renewed=again) for each in found]
-
-    monkeypatch.setattr(Candidate, "run_on", forgetful)
-    monkeypatch.setattr(verify_subjects, "candidates_of", renewable)
-    shapes = (Shape(1, 32, 32), Shape(1, 32, 64), Shape(1, 32, 96))
-    result = verify([tiny_onnx, changed_onnx], VerifyOptions(shapes=shapes, library=NONE))
-    assert [found.passed for found in result.comparisons] == [True, False, False]
-    assert result.reduced is None
-    assert "--shapes 1x32x32,1x32x64" in result.command
-    assert "alone, and wrong after other sizes" in result.notes[-1]
 
 
 @pytest.mark.parametrize(
@@ -365,7 +170,7 @@ def test_a_runtime_that_keeps_something_between_sizes_is_told_so(
 def test_nan_and_collapse_are_named(
     tiny_onnx: Path, tiny_checkpoint: Path, tmp_path: Path, name: str, change: Any, reason: str
 ) -> None:
-    broken = with_weight(tiny_onnx, tmp_path / "broken.onnx", name, change)
+    broken = with_weights(tiny_onnx, tmp_path / "broken.onnx", {name: change})
     result = verify([tiny_checkpoint, broken], VerifyOptions(shapes=(Shape(1, 64, 64),), library=NONE))
     assert not result.passed
     assert reason in result.comparisons[0].reason
@@ -373,14 +178,9 @@ def test_nan_and_collapse_are_named(
 
 
 def test_a_run_that_fails_is_a_result(tiny_onnx: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
-    model = onnx.load(tiny_onnx)  # which now fits one size only
-    (last,) = [node for node in model.graph.node if "logits" in node.output]
-    last.output[0] = "free_logits"
-    model.graph.initializer.append(numpy_helper.from_array(np.array([1, 4, 8, 8]), "fixed"))
-    model.graph.node.append(onnx.helper.make_node("Reshape", ["free_logits", "fixed"], ["logits"]))
-    onnx.save(model, tmp_path / "dead.onnx")
+    dead = with_one_size(tiny_onnx, tmp_path / "dead.onnx")
     options = VerifyOptions(shapes=(Shape(1, 32, 32), Shape(1, 64, 96)), library=NONE)
-    result = verify([tiny_checkpoint, tmp_path / "dead.onnx"], options)
+    result = verify([tiny_checkpoint, dead], options)
     assert [found.passed for found in result.comparisons] == [True, False]
     assert result.comparisons[1].reason.startswith("can't run it: ")
     assert result.comparisons[1].agreement is None
@@ -414,51 +214,23 @@ def test_outputs_are_saved_for_polygraphy(tiny_onnx: Path, changed_onnx: Path, t
         verify([tiny_onnx, changed_onnx], options)
 
 
+def test_a_full_disk_is_one_line(
+    tiny_onnx: Path, changed_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fade_deploy.verification import running
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(running, "save_outputs", full)
+    options = VerifyOptions(shapes=(Shape(1, 32, 32),), library=NONE, save_outputs=tmp_path / "saved")
+    with pytest.raises(OutputError, match="saved can't be written: No space left on device; free some space"):
+        verify([tiny_onnx, changed_onnx], options)
+
+
 def test_a_number_is_a_tolerance(tiny_onnx: Path, changed_onnx: Path) -> None:
     loose = VerifyOptions(shapes=(Shape(1, 32, 32),), library=NONE, tolerance="100")
     result = verify([tiny_onnx, changed_onnx], loose)
     assert result.bounds["changed.onnx cpu"].atol == 100
     assert result.comparisons[0].agreement is not None
     assert result.comparisons[0].agreement.labels_compared == 0  # nothing is decided by 100
-
-
-# --- what is refused -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [
-        (VerifyOptions(shapes=(Shape(1, 33, 32),)), "--shapes has 1x33x32, which the files don't take"),
-        (VerifyOptions(labels=Path("x")), "--labels x needs the pictures it belongs to"),
-        (VerifyOptions(trimaps=Path("x")), "--trimaps is for matting, the files are for segmentation"),
-        (VerifyOptions(max_miou_drop=0.1), "--max-miou-drop needs the true labels"),
-        (VerifyOptions(images=Path("nowhere")), "--images nowhere is not there"),
-        (VerifyOptions(images=ROOT / "docs", labels=ROOT / "export"), "holds no pictures"),
-        (VerifyOptions(tolerance="-1"), "--tolerance is -1, expected a number of 0 or more"),
-        (VerifyOptions(tolerance="ORT"), "tolerance 'ORT' is unknown"),
-        (VerifyOptions(recipe="a2u_matting"), "is for matting, the files are for segmentation"),
-    ],
-)
-def test_options_that_mean_nothing_are_refused(tiny_onnx: Path, changed_onnx: Path, options: Any, says: str) -> None:
-    with pytest.raises(FadeDeployError) as raised:
-        verify([tiny_onnx, changed_onnx], options)
-    assert says in str(raised.value)
-    assert "\n" not in str(raised.value)
-
-
-def test_one_file_on_one_runtime_is_nothing_to_compare(tiny_onnx: Path) -> None:
-    with pytest.raises(InputError, match="alone has nothing to be compared with"):
-        verify([tiny_onnx], VerifyOptions(library=NONE))
-    with pytest.raises(InputError, match="is given twice"):
-        verify([tiny_onnx, tiny_onnx])
-
-
-def test_words_that_are_no_backend_shape_or_tolerance_are_refused() -> None:
-    with pytest.raises(InputError, match="--on has 'gpu', expected a list of cpu, cuda"):
-        backends("cpu,gpu")
-    with pytest.raises(RecipeError, match="shape '1x2' is not"):
-        shapes_of("1x32x32,1x2")
-    assert stated_tolerance("") is None
-    bound = stated_tolerance("1e-3")
-    assert bound is not None
-    assert (bound.atol, bound.rtol) == (1e-3, 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -12,29 +13,18 @@ import onnx
 import onnx_ir as ir
 import pytest
 import torch
-from onnx import numpy_helper
 
-from fade_deploy.api.verify.bisect import bisect
-from fade_deploy.api.verify.options import VerifyOptions
+from fade_deploy.api.verify.bisect import Parting, bisect
+from fade_deploy.api.verify.mending import Mending
+from fade_deploy.api.verify.options import Backend, VerifyOptions
 from fade_deploy.contract import METADATA_KEY
 from fade_deploy.errors import InputError, OutputError
 from fade_deploy.graph.precision import typed
 from fade_deploy.precision import Precision, PrecisionPlan, Rule, load_plan
 from fade_deploy.recipe import Shape
+from tests.api.planted_faults import with_one_size, with_weights
 
 SMALL = VerifyOptions(shapes=(Shape(1, 32, 64),))
-
-
-def with_weights(source: Path, target: Path, changes: dict[str, Any]) -> Path:
-    """A copy of a file whose weights of those names were changed by a function each."""
-    model = onnx.load(source)
-    for weight in model.graph.initializer:
-        if change := changes.pop(weight.name, None):
-            values = numpy_helper.to_array(weight).copy()
-            weight.CopyFrom(numpy_helper.from_array(np.asarray(change(values), values.dtype), weight.name))
-    assert not changes
-    onnx.save(model, target)
-    return target
 
 
 def one_changed(values: Any) -> Any:
@@ -88,7 +78,7 @@ def test_a_weight_that_the_exporter_stored_another_way_is_named_too(
     changes = {
         stored_as(tiny_onnx, "backbone.block3.0.attn.kv", 40 * 80): one_changed,  # transposed, under no name of ours
     }
-    changed = with_weights(tiny_onnx, tmp_path / "changed.onnx", dict(changes))
+    changed = with_weights(tiny_onnx, tmp_path / "changed.onnx", changes)
     found = bisect([changed, tiny_checkpoint], SMALL)
     assert found.first is not None
     assert found.first.module == "backbone.block3.0.attn.kv"
@@ -184,6 +174,37 @@ def test_a_layer_norm_in_float16_is_found_named_and_mended(
     assert again.runs[0].precision == "fp16"
 
 
+def bisected_with(mending: Mending, file: Path, checkpoint: Path, patch: pytest.MonkeyPatch) -> Parting:
+    """Without the search for a plan, which takes long."""
+    from fade_deploy.api.verify import mending as searching
+
+    patch.setattr(searching, "mended", lambda *_: mending)
+    return bisect([file, checkpoint], SMALL, output=file.with_name("plan.toml"))
+
+
+def test_a_plan_that_is_not_at_fault_is_not_written(
+    loud: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, checkpoint = loud
+    for name in ("loud.onnx", "loud.json"):
+        shutil.copy(file.with_name(name), tmp_path)
+    same = Mending(keep=(), plan=PrecisionPlan(name="same", precision=Precision.FP32), trials=1)
+    found = bisected_with(same, tmp_path / "loud.onnx", checkpoint, monkeypatch)
+    assert (found.plan, found.keep, found.trials) == ("", (), 1)
+    assert not (tmp_path / "plan.toml").exists()
+    assert "typed by the same plan agrees, so the plan is not at fault" in found.notes[-1]
+
+
+def test_a_file_without_its_manifest_is_taken_for_one_of_the_shipped_plan(
+    loud: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, checkpoint = loud
+    shutil.copy(file, tmp_path)
+    found = bisected_with(Mending(keep=(), plan=None, trials=2), tmp_path / "loud.onnx", checkpoint, monkeypatch)
+    assert "loud.json states no precision plan" in found.notes[-2]
+    assert "not even float32 everywhere mends it" in found.notes[-1]
+
+
 def test_a_plan_is_not_overwritten(loud: tuple[Path, Path], tmp_path: Path) -> None:
     target = tmp_path / "mine.toml"
     target.write_text("mine")
@@ -199,6 +220,31 @@ def test_only_one_file_and_its_checkpoint_can_be_bisected(tiny_onnx: Path, tiny_
     for files in ([tiny_onnx], [tiny_onnx, tiny_onnx], [tiny_onnx, tiny_checkpoint, tiny_checkpoint]):
         with pytest.raises(InputError, match="expected exactly these two"):
             bisect(files, SMALL)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (VerifyOptions(on=(Backend.OPENVINO,)), "--on means nothing with --bisect"),
+        (VerifyOptions(max_miou_drop=0.1), "--max-miou-drop means nothing with --bisect"),
+        (VerifyOptions(save_outputs=Path("x")), "--save-outputs means nothing with --bisect"),
+        (VerifyOptions(library="x.so"), "--library means nothing with --bisect"),
+    ],
+)
+def test_what_bisecting_does_not_use_is_refused(options: VerifyOptions, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        bisect(["a.onnx", "b.pth"], options)
+
+
+def test_a_float32_file_has_no_plan_to_write(tiny_onnx: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="computes in float32, for which there is no plan to write"):
+        bisect([tiny_onnx, tiny_checkpoint], SMALL, output=tmp_path / "plan.toml")
+
+
+def test_a_file_that_does_not_run_is_one_line(tiny_onnx: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    dead = with_one_size(tiny_onnx, tmp_path / "dead.onnx")
+    with pytest.raises(InputError, match=r"dead.onnx cpu can't run 1x32x64: .*; expected a size that it runs"):
+        bisect([dead, tiny_checkpoint], SMALL)
 
 
 def test_a_file_without_module_names_is_refused(tiny_onnx: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.inliner
 import pytest
-from onnx import numpy_helper
 
 from fade_deploy import artefact
 from fade_deploy.api.verify.checkpoint import deployed_checkpoint, golden_outputs
@@ -22,6 +24,7 @@ from fade_deploy.api.verify.verify import verify
 from fade_deploy.errors import InputError
 from fade_deploy.runtimes.native_libraries import NONE, NativeLibrary
 from fade_deploy.tolerances import tolerance
+from tests.api.planted_faults import with_weights
 
 WITHOUT_ALL_BUT_ORT_CPU = """
 import sys
@@ -89,27 +92,29 @@ def test_it_needs_nothing_but_onnxruntime(manifest: Path, tmp_path: Path) -> Non
 
 
 def test_a_file_that_was_changed_is_told_by_its_hash(manifest: Path, tmp_path: Path) -> None:
-    path = copied(manifest, tmp_path)
+    folder = tmp_path / "with a blank"
+    folder.mkdir()
+    path = copied(manifest, folder)
     with path.with_suffix(".onnx").open("ab") as file:
         file.write(b"\x00")
     result = verify([path])
     assert not result.passed
     assert "sha256 is" in result.comparisons[0].reason
-    assert result.command == f"fade-verify {path}"
+    assert [(run.name, run.runtime) for run in result.runs] == [("tiny.onnx", "not run")]
+    assert result.inputs == ()
+    assert shlex.split(result.command) == ["fade-verify", str(path)]
 
 
 def test_another_file_under_the_manifests_hash_is_told_by_its_outputs(manifest: Path, tmp_path: Path) -> None:
     path = copied(manifest, tmp_path)
-    model = onnx.load(path.with_suffix(".onnx"))
-    weight = next(each for each in model.graph.initializer if each.name == "backbone.block2.0.attn.sr.weight")
-    values = numpy_helper.to_array(weight) * np.float32(1.1)
-    weight.CopyFrom(numpy_helper.from_array(values, weight.name))
-    onnx.save(model, path.with_suffix(".onnx"))
+    file = path.with_suffix(".onnx")
+    with_weights(file, file, {"backbone.block2.0.attn.sr.weight": lambda values: values * np.float32(1.1)})
     document = json.loads(path.read_text())
-    document["artefact"]["sha256"] = artefact.sha256_of(path.with_suffix(".onnx"))
+    document["artefact"]["sha256"] = artefact.sha256_of(file)
     path.write_text(json.dumps(document))
     result = verify([path], VerifyOptions(library=NONE))
     assert [found.passed for found in result.comparisons] == [False] * 3
+    assert shlex.split(result.command) == ["fade-verify", str(path), "--library", "none"]
     assert verify([path], VerifyOptions(library=NONE, tolerance="10")).passed
 
 
@@ -121,8 +126,11 @@ def test_another_file_under_the_manifests_hash_is_told_by_its_outputs(manifest: 
         (lambda d: d["artefact"].update(file="../tiny.onnx"), "expected a file beside it"),
         (lambda d: d["artefact"].update(file="other.onnx"), "is not there, expected the artefact beside"),
         (lambda d: d["agreement"].pop("tolerance"), "states no tolerance"),
-        (lambda d: d.pop("mean"), "does not describe its model ('mean')"),
-        (lambda d: d.update(task="poetry"), "does not describe its model"),
+        (lambda d: d.update(agreement=[]), "states no tolerance"),
+        (lambda d: d.pop("mean"), "does not describe its model: 'mean' is missing"),
+        (lambda d: d.update(task="poetry"), "does not describe its model: 'task' is"),
+        (lambda d: d.update(tensorrt={}), "is the manifest of an engine, which carries no golden outputs"),
+        (lambda d: d["artefact"].update(file=""), "names the artefact , expected a file beside it"),
     ],
 )
 def test_a_manifest_that_does_not_do_is_refused(manifest: Path, tmp_path: Path, change: Any, says: str) -> None:
@@ -136,6 +144,7 @@ def test_a_manifest_that_does_not_do_is_refused(manifest: Path, tmp_path: Path, 
     ("options", "says"),
     [
         (VerifyOptions(seed=1), "--seed means nothing for a manifest"),
+        (VerifyOptions(ema=True), "--ema means nothing for a manifest"),
         (VerifyOptions(on=(Backend.OPENVINO,)), "--on openvino is not for a manifest"),
     ],
 )
@@ -156,3 +165,37 @@ def test_what_is_no_manifest_is_refused(tmp_path: Path, content: str, says: str)
         verify([tmp_path / "m.json"])
     with pytest.raises(InputError, match="can't be read"):
         verify([tmp_path / "missing.json"])
+
+
+def test_what_is_not_finite_is_named(manifest: Path, tmp_path: Path) -> None:
+    path = copied(manifest, tmp_path)
+    file = path.with_suffix(".onnx")
+    with_weights(file, file, {"decode_head.classes.bias": lambda values: values * np.float32(np.nan)})
+    document = json.loads(path.read_text())
+    document["artefact"]["sha256"] = artefact.sha256_of(file)
+    path.write_text(json.dumps(document))
+    assert re.match(r"\d+ NaN and 0 infinite values", verify([path], VerifyOptions(library=NONE)).comparisons[0].reason)
+
+
+def test_too_little_memory_is_one_line(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fade_deploy.api.verify import manifest as verifying
+
+    def full(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(verifying, "output_of", full)
+    with pytest.raises(InputError, match=r"tiny.onnx cpu takes more memory at 1x128x224 than this machine has"):
+        verify([manifest])
+
+
+def test_a_library_that_would_do_nothing_is_refused(manifest: Path, tmp_path: Path) -> None:
+    path = copied(manifest, tmp_path)
+    file = path.with_suffix(".onnx")
+    onnx.save(onnx.inliner.inline_local_functions(onnx.load(file)), file)
+    document = json.loads(path.read_text())
+    document["artefact"]["sha256"] = artefact.sha256_of(file)
+    path.write_text(json.dumps(document))
+    (tmp_path / "library.so").touch()
+    with pytest.raises(InputError, match=r"has no fade operator, so --library .* does nothing"):
+        verify([path], VerifyOptions(library=str(tmp_path / "library.so")))
+    assert [run.name for run in verify([path]).runs] == ["tiny.onnx cpu"]

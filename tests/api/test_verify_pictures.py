@@ -13,8 +13,14 @@ from fade_deploy.api.verify.options import VerifyOptions
 from fade_deploy.api.verify.verify import verify
 from fade_deploy.errors import FadeDeployError
 from fade_deploy.recipe import Shape
+from fade_deploy.serve.pictures import read_picture
+from fade_deploy.serve.predictor import Predictor
 from fade_deploy.verification.matting_scores import Convention, matting_scores
+from fade_deploy.verification.segmentation_scores import SegmentationScores
+from tests.api.planted_faults import with_weights
 from tests.serve.matting_file import demo, matting_file, scene
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -150,3 +156,75 @@ def test_labels_that_are_none_are_one_line(tiny_onnx: Path, tmp_path: Path, save
         verify([tiny_onnx, copy], options)
     assert says in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_one_picture_is_no_partner_of_several(files: list[Path], pictures: VerifyOptions) -> None:
+    assert pictures.trimaps is not None
+    options = VerifyOptions(images=pictures.images, trimaps=pictures.trimaps / "scene18.png", library="none")
+    with pytest.raises(FadeDeployError, match=r"scene18.png is one picture, --images has 2: give a folder"):
+        verify(files, options)
+    removed(options, "scene50.png", "images")
+    assert [str(used.shape) for used in verify(files, options).inputs] == ["1x32x32"]
+
+
+# --- segmentation ----------------------------------------------------------------------------------------------------
+
+
+def photo(folder: Path, height: int, width: int) -> Path:
+    """A picture, and labels that are right for nobody."""
+    path = folder / f"photo{width}.png"
+    with Image.open(ROOT / "export" / "pictures" / "coffee.jpg") as picture:
+        picture.convert("RGB").resize((width, height)).save(path)
+    truth = np.zeros((height, width), np.uint8)
+    truth[:, width // 2 :] = 3
+    truth[:2] = 255
+    (folder / "labels").mkdir(exist_ok=True)
+    Image.fromarray(truth).save(folder / "labels" / path.name)
+    return path
+
+
+def test_a_users_pictures_are_scored_at_their_own_size(tiny_onnx: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    for height, width in ((48, 80), (70, 50)):
+        photo(tmp_path, height, width)
+    options = VerifyOptions(images=tmp_path, labels=tmp_path / "labels", library="none", max_miou_drop=1.0)
+    result = verify([tiny_checkpoint, tiny_onnx], options)
+    assert result.passed
+    assert [str(used.shape) for used in result.inputs] == ["1x736x512", "1x512x864"]
+    reference, candidate = result.scores
+    assert (reference.run, reference.pictures) == (result.reference.name, 2)
+    assert set(reference.scores) == {"miou", "biou"}
+    assert 0 < reference.scores["miou"] < 1
+    assert candidate.differences == {"miou": 0.0, "biou": 0.0}
+
+
+def test_segmentation_scores_are_those_of_fade_predict(tiny_onnx: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    picture = photo(tmp_path, 48, 80)
+    options = VerifyOptions(images=picture, labels=tmp_path / "labels", library="none")
+    result = verify([tiny_checkpoint, tiny_onnx], options)
+    labels = Predictor(tiny_onnx, library="none").predict(read_picture(picture))
+    truth = np.asarray(Image.open(tmp_path / "labels" / picture.name))
+    expected = SegmentationScores(4)
+    expected.add(labels.astype(np.int64), truth)
+    assert result.scores[1].scores == {"miou": expected.mean_iou(), "biou": expected.boundary_iou()}
+
+
+def test_a_gate_on_scores_fails_though_every_number_is_tolerated(tiny_onnx: Path, tmp_path: Path) -> None:
+    picture = photo(tmp_path, 48, 80)
+    truth = Predictor(tiny_onnx, library="none").predict(read_picture(picture))
+    Image.fromarray(truth).save(tmp_path / "labels" / picture.name)  # so the reference is right everywhere
+    shift = np.float32([0.05, 0, 0, 0])
+    changes = {"decode_head.classes.bias": lambda values: values + shift}
+    other = with_weights(tiny_onnx, tmp_path / "other.onnx", changes)
+    options = VerifyOptions(
+        images=picture, labels=tmp_path / "labels", library="none", tolerance="1000", max_miou_drop=0.0
+    )
+    result = verify([tiny_onnx, other], options)
+    assert all(found.passed for found in result.comparisons)
+    reference, candidate = result.scores
+    assert reference.scores["miou"] == 1
+    assert candidate.differences is not None
+    assert -1 < candidate.differences["miou"] < 0
+    assert not candidate.passed
+    assert not result.passed
+    for flag in (f"--labels {options.labels}", f"--images {options.images}", "--max-miou-drop 0.0"):
+        assert flag in result.command

@@ -8,11 +8,10 @@ import shlex
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import numpy_helper
 from PIL import Image
 
+from tests.api.planted_faults import one_more, with_weights
 from tests.command_line import Finished, contents, run_here
 from tests.serve.matting_file import matting_file, scene
 
@@ -24,12 +23,7 @@ def folder(tmp_path: Path, tiny_onnx: Path, tiny_checkpoint: Path, monkeypatch: 
     """Current folder with ``tiny.onnx``, ``tiny.pth`` and ``changed.onnx``, of which one weight is another."""
     (tmp_path / "tiny.onnx").symlink_to(tiny_onnx)
     (tmp_path / "tiny.pth").symlink_to(tiny_checkpoint)
-    model = onnx.load(tiny_onnx)
-    weight = next(each for each in model.graph.initializer if each.name == "decode_head.chains.1.start.weight")
-    values = numpy_helper.to_array(weight).copy()
-    values.flat[0] += np.float32(1)
-    weight.CopyFrom(numpy_helper.from_array(values, weight.name))
-    onnx.save(model, tmp_path / "changed.onnx")
+    with_weights(tiny_onnx, tmp_path / "changed.onnx", {"decode_head.chains.1.start.weight": one_more})
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -60,7 +54,7 @@ def test_disagreement_ends_with_the_command_that_shows_it(
     finished = verified(line, monkeypatch, capfd)
     assert (finished.code, finished.err) == (1, "")
     assert "DISAGREES" in finished.out
-    assert finished.out.splitlines()[-1].startswith("FAILED  tiny.pth  1 run, 1 inputs, 1 of 1 comparisons disagree")
+    assert finished.out.splitlines()[-1].startswith("FAILED  tiny.pth  1 run, 1 input, 1 of 1 comparisons disagree")
     (shown,) = re.findall(r"^shown by: (.*)$", finished.out, re.MULTILINE)
     assert shown == "fade-verify tiny.pth changed.onnx --shapes 2x64x96 --seed 5 --library none"
     (smallest,) = re.findall(r"^fails down to \S+: (.*)$", finished.out, re.MULTILINE)
@@ -93,7 +87,10 @@ def test_bisection_names_the_module_and_what_it_stands_for(
     (first,) = re.findall(r"^first to leave the tolerance: (.*)$", finished.out, re.MULTILINE)
     assert first.startswith("decode_head.chains.1.start, which stands for decode_head.linear_c3, ")
     assert "weight that is not the checkpoint's: decode_head.chains.1.start.weight (1 of " in finished.out
-    assert finished.out.splitlines()[-1].startswith("FAILED  changed.onnx  ")
+    last = finished.out.splitlines()[-1]
+    assert re.fullmatch(
+        rf"FAILED  changed\.onnx  \d+ modules compared in standard operators at 1x32x64  {SECONDS}", last
+    )
     agreeing = verified("fade-verify --bisect tiny.onnx tiny.pth --shapes 1x32x64 -q --json", monkeypatch, capfd)
     assert agreeing.code == 0
     assert json.loads(agreeing.out)["first"] is None
@@ -110,6 +107,14 @@ def test_bisection_names_the_module_and_what_it_stands_for(
         ("fade-verify tiny.onnx tiny.pth --tolerance none", ["tolerance 'none' is unknown"]),
         ("fade-verify tiny.onnx tiny.pth --library missing.so", ["--library missing.so is not there"]),
         ("fade-verify --bisect tiny.onnx", ["--bisect compares one .onnx file with one checkpoint"]),
+        ("fade-verify tiny.onnx tiny.pth -o plan.toml", ["-o plan.toml is where --bisect writes its plan"]),
+        ("fade-verify --bisect tiny.onnx tiny.pth --report r.html", ["--report shows a comparison", "leave one of"]),
+        ("fade-verify --bisect tiny.onnx tiny.pth --on openvino", ["--on means nothing with --bisect"]),
+        ("fade-verify tiny.onnx tiny.pth --plugin x.so", ["--plugin means nothing without an engine"]),
+        (
+            "fade-verify tiny.onnx tiny.pth --report tiny.onnx --force",
+            ["--report tiny.onnx is one of the given files", "expected another one to write"],
+        ),
         ("fade-verify tiny.onnx tiny.pth --max-miou-drop 2", ["--max-miou-drop"]),
         ("fade-verify", ["Missing argument 'files'"]),
     ],

@@ -194,8 +194,9 @@ def test_a_reference_that_is_not_finite_proves_nothing(bad: float) -> None:
         PIXELS.transpose(0, 1, 3, 2),
         PIXELS.astype(np.float64),
         PIXELS.astype(np.float16),
+        PIXELS.ravel(),
     ],
-    ids=["narrower", "one-pixel", "batch", "transposed", "float64", "float16"],
+    ids=["narrower", "one-pixel", "batch", "transposed", "float64", "float16", "no-classes"],
 )
 def test_another_shape_or_dtype_disagrees(given: NDArray[Any]) -> None:
     agreement = compared(given)

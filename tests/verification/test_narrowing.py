@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from fade_deploy.verification.narrowing import smallest_mending
@@ -33,3 +35,13 @@ def test_one_of_two_ways_is_enough() -> None:
 
 def test_what_can_not_be_mended_is_told() -> None:
     assert smallest_mending(UNITS, lambda kept: False) is None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_found_has_been_tried_even_where_more_can_mend_less(seed: int) -> None:
+    draw = random.Random(seed).random
+    units = UNITS[:9]
+    tried = {frozenset[str](): False, frozenset(units): True}
+    found = smallest_mending(units, lambda kept: tried.setdefault(frozenset(kept), draw() < 0.5))
+    assert found is not None
+    assert tried[frozenset(found)]

@@ -130,3 +130,9 @@ def test_label_of_no_class_is_refused(label):
 def test_prediction_of_255_is_a_miss_and_no_class():
     # Class 1: never in both, once in either.
     assert scores_of(2, ([[0, IGNORED]], [[0, 1]])).iou().tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("classes", [0, 256])
+def test_more_classes_than_a_truth_can_name_are_refused(classes):
+    with pytest.raises(ValueError, match=f"a model of {classes} classes, expected 1 to 255"):
+        SegmentationScores(classes)

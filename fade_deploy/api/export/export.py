@@ -15,7 +15,7 @@ import torch
 from fade_deploy.api.export.manifest import facts_of
 from fade_deploy.api.export.options import ExportOptions, reproducing_command
 from fade_deploy.api.export.verified_file import Eager, ExportResult, check_target, publish_verified
-from fade_deploy.api.verify.checkpoint import golden_outputs
+from fade_deploy.api.verify.checkpoint import eager_outputs, golden_outputs
 from fade_deploy.checkpoints.checkpoint import read_checkpoint
 from fade_deploy.checkpoints.recognise import assumptions, model_from_checkpoint, recipe_for
 from fade_deploy.contract import Head
@@ -31,7 +31,6 @@ from fade_deploy.models.segformer import SegFormer
 from fade_deploy.precision import Precision, PrecisionPlan, check_io, lowest_of, plan_for
 from fade_deploy.recipe import Recipe, Shape
 from fade_deploy.tolerances import tolerance
-from fade_deploy.verification.agreement import SCORES
 from fade_deploy.verification.inputs import VerificationInput, verification_inputs
 
 __all__ = ["export"]
@@ -183,16 +182,10 @@ def _in_float16(batch: VerificationInput) -> VerificationInput:
 
 
 def _eager(deployed: Deployed, io_precision: Precision) -> Eager:
-    output = deployed.head.output
-
-    def with_scores(**tensors: torch.Tensor) -> dict[str, torch.Tensor]:
-        if not isinstance(deployed, DeployedSegmentation):
-            return {output: deployed(**tensors)}
-        scores = deployed.class_scores(**tensors)
-        return {output: deployed.from_scores(scores), SCORES: scores}
+    output, outputs = deployed.head.output, eager_outputs(deployed)
 
     def through_float16(**tensors: torch.Tensor) -> dict[str, torch.Tensor]:
-        results = with_scores(**{name: x.float() if x.is_floating_point() else x for name, x in tensors.items()})
+        results = outputs(**{name: x.float() if x.is_floating_point() else x for name, x in tensors.items()})
         return {name: x.half() if name == output and x.is_floating_point() else x for name, x in results.items()}
 
-    return through_float16 if io_precision is Precision.FP16 else with_scores
+    return through_float16 if io_precision is Precision.FP16 else outputs

@@ -46,6 +46,8 @@ class Batches:
         self.interface = interface
         self.options = options
         self.pictures = picture_files(options, interface.recipe.task)
+        if options.seed is not None and self.pictures:
+            raise InputError("--seed and --images exclude each other: pictures are made of a number, or given")
         if options.shapes and (options.labels is not None or options.alphas is not None):
             raise InputError("--shapes and a truth exclude each other: pictures with a truth keep their own size")
         for shape in options.shapes:

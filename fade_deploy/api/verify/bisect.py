@@ -8,15 +8,14 @@ told with the modules that it stands for.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
@@ -24,16 +23,17 @@ from torch import Tensor, nn
 
 from fade_deploy import artefact
 from fade_deploy.api.verify.batches import Batch, Batches
-from fade_deploy.api.verify.options import Backend, VerifyOptions, stated_tolerance
+from fade_deploy.api.verify.checkpoint import EagerModel
+from fade_deploy.api.verify.judging import judged, outputs_of
+from fade_deploy.api.verify.options import VerifyOptions, check_unused, stated_tolerance
 from fade_deploy.api.verify.runners import Candidate, Kind, kind_of
-from fade_deploy.api.verify.subjects import Opened, opened
+from fade_deploy.api.verify.subjects import Interface, Opened, opened
 from fade_deploy.errors import InputError
 from fade_deploy.graph.emulation import emulate_low_types
 from fade_deploy.graph.taps import module_scopes, module_weights, with_outputs
 from fade_deploy.models.fusion.fuse import rewritten
 from fade_deploy.precision import Precision, PrecisionPlan, Rule, default_plan
-from fade_deploy.runtimes.native_libraries import NONE
-from fade_deploy.runtimes.ort import session_from_onnx
+from fade_deploy.runtimes.native_libraries import AUTOMATIC, NONE
 from fade_deploy.tolerances import tolerance
 from fade_deploy.verification.boundaries import (
     Boundary,
@@ -43,8 +43,6 @@ from fade_deploy.verification.boundaries import (
     changed_weight,
     matched,
 )
-from fade_deploy.verification.comparing import compared
-from fade_deploy.verification.model_inputs import pictures_in
 from fade_deploy.verification.verification import Comparison
 
 __all__ = ["Boundary", "Parting", "bisect"]
@@ -63,7 +61,7 @@ def bisect(
     output: Path | str | None = None,
     force: bool = False,
 ) -> Parting:
-    """Find the first module whose output leaves the tolerance, on ONNX Runtime's CPU.
+    """Find the first module whose output leaves the tolerance, on ONNX Runtime's CPU in standard operators.
 
     Shapes are tried from the smallest up, until the file's output disagrees. A file of low precision is typed again
     from its checkpoint, with more and more of it in float32, until a small set of modules is found that mends it; the
@@ -71,25 +69,14 @@ def bisect(
 
     Args:
         files: One checkpoint and one ``.onnx`` file that fade-export wrote from it, in any order.
-        options: See :class:`VerifyOptions`; where the file runs is not asked.
+        options: See :class:`VerifyOptions`, without those of other runtimes, scores and saved outputs.
         output: Path of the plan; by default the file's stem with ``.precision.toml`` in the current folder.
         force: Replace an existing plan.
 
     Raises:
         FadeDeployError: The user can mend it; nothing was written.
     """
-    asked = options or VerifyOptions()
-    options = VerifyOptions(
-        shapes=asked.shapes,
-        seed=asked.seed,
-        images=asked.images,
-        trimaps=asked.trimaps,
-        tolerance=asked.tolerance,
-        recipe=asked.recipe,
-        ema=asked.ema,
-        library=NONE,
-        on=(Backend.CPU,),
-    )
+    options = _checked(options or VerifyOptions())
     names = [str(file) for file in files]
     if sorted(kind_of(Path(name)) for name in names) != [Kind.CHECKPOINT, Kind.ONNX]:
         raise InputError(
@@ -97,40 +84,25 @@ def bisect(
             "model.onnx model.pth"
         )
     subjects = opened(names, options)
+    checkpoint = subjects.checkpoint
+    assert checkpoint is not None
     (candidate,) = subjects.candidates
     file = Path(candidate.run.file)
-    target = Path(output) if output is not None else Path(f"{file.stem}.precision.toml")
-    is_low = candidate.run.precision != Precision.FP32
-    if is_low:
-        artefact.check_target(target, force=force)
-    batches = Batches(subjects.interface, options)
-    batch, found = _first_disagreement(subjects, candidate, batches)
+    target = _target(file, candidate, output, force=force)
+    batch, found = _first_disagreement(subjects, candidate, Batches(subjects.interface, options))
     logger.info("compare: %s at %s %s", file.name, batch.name, "agrees" if found.passed else "DISAGREES")
-    exported, _ = rewritten(subjects.checkpoint.model, fuse=bool(subjects.facts.get("fused", True)))
+    exported, _ = rewritten(checkpoint.model, fuse=bool(subjects.facts.get("fused", True)))
     model = ir.load(candidate.run.file)
     weights = _changed_weights(model, exported)
-    boundaries = _boundaries(model, exported, subjects, candidate, batch, options)
+    expected = _module_outputs(exported, checkpoint, subjects.interface, batch.tensors)
+    boundaries = _boundaries(model, expected, candidate, batch, options)
     first = next((boundary for boundary in boundaries if not boundary.passed), None)
-    keep: tuple[str, ...] = ()
-    trials, plan = 0, ""
     notes = list(subjects.notes)
-    if is_low and not found.passed:
-        from fade_deploy.api.verify.mending import mended
-
-        mending = mended(subjects, candidate, batch, options, _plan_of(file, candidate))
-        keep, trials = mending.keep, mending.trials
-        if mending.plan is None:
-            notes.append(
-                "not even float32 everywhere mends it: the file has other weights, or another fault than types"
-            )
-        else:
-            artefact.write(target, mending.plan.toml().encode())
-            plan = str(target)
     if first is not None and found.passed:
         notes.append("a module leaves the tolerance, and the file's output does not: what follows damps it")
-    return Parting(
+    parting = Parting(
         file=str(file),
-        checkpoint=str(subjects.checkpoint.path),
+        checkpoint=str(checkpoint.path),
         shape=str(batch.shape),
         source=batch.source,
         tolerance=candidate.bound,
@@ -138,18 +110,62 @@ def bisect(
         output=found,
         first=first,
         weights=weights,
-        keep=keep,
-        plan=plan,
-        trials=trials,
         notes=tuple(notes),
+    )
+    if target is None or found.passed:
+        return parting
+    return _with_plan(parting, target, subjects, candidate, batch, options)
+
+
+def _checked(options: VerifyOptions) -> VerifyOptions:
+    """The options in standard operators; refused where one would do nothing."""
+    idle = ["on", "labels", "alphas", "max_miou_drop", "save_outputs", "plugin"]
+    reason = "with --bisect, which runs the file on ONNX Runtime's CPU in standard operators"
+    check_unused(options, idle if str(options.library) in (AUTOMATIC, NONE) else [*idle, "library"], reason)
+    return dataclasses.replace(options, library=NONE)
+
+
+def _target(file: Path, candidate: Candidate, output: Path | str | None, *, force: bool) -> Path | None:
+    """Where the plan goes; None of a float32 file, which has none."""
+    if candidate.run.precision == Precision.FP32:
+        if output is not None:
+            raise InputError(f"{file} computes in float32, for which there is no plan to write: leave -o out")
+        return None
+    target = Path(output) if output is not None else Path(f"{file.stem}.precision.toml")
+    artefact.check_target(target, force=force)
+    return target
+
+
+def _with_plan(
+    parting: Parting, target: Path, subjects: Opened, candidate: Candidate, batch: Batch, options: VerifyOptions
+) -> Parting:
+    """The same with the plan that mends the file, written; or with a note on why there is none."""
+    from fade_deploy.api.verify.mending import mended
+
+    start, notes = _plan_of(candidate)
+    mending = mended(subjects, candidate, batch, options, start)
+    plan = ""
+    if mending.plan is None:
+        notes.append("not even float32 everywhere mends it: the file has other weights, or another fault than types")
+    elif not mending.keep:
+        notes.append(
+            "its checkpoint typed by the same plan agrees, so the plan is not at fault: the file has other weights, or "
+            "was typed otherwise; export it again"
+        )
+    else:
+        artefact.write(target, mending.plan.toml().encode())
+        plan = str(target)
+    return dataclasses.replace(
+        parting, keep=mending.keep, trials=mending.trials, plan=plan, notes=(*parting.notes, *notes)
     )
 
 
-def _plan_of(file: Path, candidate: Candidate) -> PrecisionPlan:
-    """What the file was typed by: its manifest says it; without one it is taken for the shipped plan."""
+def _plan_of(candidate: Candidate) -> tuple[PrecisionPlan, list[str]]:
+    """What the file was typed by, as its manifest says; without one the shipped plan, and a note that says so."""
+    manifest = Path(candidate.run.file).with_suffix(".json")
     try:
-        stated = json.loads(file.with_suffix(".json").read_bytes())["precision_plan"]
-        return PrecisionPlan(
+        stated = json.loads(manifest.read_bytes())["precision_plan"]
+        plan = PrecisionPlan(
             name=str(stated["name"]),
             precision=Precision(stated["precision"]),
             rules=tuple(
@@ -163,35 +179,21 @@ def _plan_of(file: Path, candidate: Candidate) -> PrecisionPlan:
             ),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return default_plan(Precision(candidate.run.precision))
+        note = f"{manifest} states no precision plan: the file is taken for one that was typed by the shipped plan"
+        return default_plan(Precision(candidate.run.precision)), [note]
+    return plan, []
 
 
 def _first_disagreement(subjects: Opened, candidate: Candidate, batches: Batches) -> tuple[Batch, Comparison]:
     """The first batch on which they disagree, from the smallest up; else the smallest."""
+    ordered = sorted(batches, key=lambda each: each.shape.batch * each.shape.height * each.shape.width)
     found = []
-    for batch in sorted(batches, key=lambda each: each.shape.batch * each.shape.height * each.shape.width):
-        comparison = _compared(subjects, candidate, batch, candidate.run_on(batch.tensors))
-        if not comparison.passed:
-            return batch, comparison
-        found.append((batch, comparison))
-    return found[0]
-
-
-def _compared(subjects: Opened, candidate: Candidate, batch: Batch, given: Arrays) -> Comparison:
-    """What a file gave for a batch against the unchanged eager module."""
-    recipe = subjects.interface.recipe
-    _, trimaps = pictures_in(batch.tensors, mean=recipe.mean, std=recipe.std)
-    return compared(
-        given,
-        subjects.reference.run_on(batch.tensors),
-        run=candidate.run.name,
-        input_name=batch.name,
-        shape=str(batch.shape),
-        source=batch.source,
-        head=subjects.interface.head,
-        tolerance=candidate.bound,
-        trimaps=trimaps,
-    )
+    for batch in ordered:
+        given, expected = outputs_of(candidate, batch), outputs_of(subjects.reference, batch)
+        found.append(judged(candidate, batch, given, expected, subjects.interface.head))
+        if not found[-1].passed:
+            return batch, found[-1]
+    return ordered[0], found[0]
 
 
 def _changed_weights(model: ir.Model, exported: nn.Module) -> tuple[ChangedWeight, ...]:
@@ -207,8 +209,7 @@ def _changed_weights(model: ir.Model, exported: nn.Module) -> tuple[ChangedWeigh
 
 def _boundaries(
     model: ir.Model,
-    exported: nn.Module,
-    subjects: Opened,
+    expected: Mapping[str, Sequence[NDArray[Any]]],
     candidate: Candidate,
     batch: Batch,
     options: VerifyOptions,
@@ -224,8 +225,7 @@ def _boundaries(
         emulate_low_types(model)  # onnxruntime has no kernels for it on the CPU
     computed = {value.name for node in model.graph for value in node.outputs}
     names = [name for name in dict.fromkeys(name for scope in scopes for name in scope.values) if name in computed]
-    given = _inner_tensors(with_outputs(model, names), names, candidate, batch.tensors)
-    expected = _module_outputs(exported, subjects, batch.tensors)
+    given = outputs_of(candidate.with_model(with_outputs(model, names)), batch)
     # Inner tensors are compared in units of their own spread, whatever the task: see Boundary.
     bound = stated_tolerance(options.tolerance) or tolerance(_INNER, Precision(candidate.run.precision))
     boundaries = []
@@ -236,20 +236,11 @@ def _boundaries(
     return boundaries
 
 
-def _inner_tensors(data: bytes, names: Sequence[str], candidate: Candidate, tensors: Arrays) -> dict[str, NDArray[Any]]:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "tapped.onnx"
-        path.write_bytes(data)
-        session = session_from_onnx(path, library=NONE)
-    if candidate.io is Precision.FP16:
-        tensors = {name: x.astype(np.float16) if x.dtype == np.float32 else x for name, x in tensors.items()}
-    return dict(zip(names, session.run(list(names), dict(tensors)), strict=True))
-
-
-def _module_outputs(exported: nn.Module, subjects: Opened, tensors: Arrays) -> dict[str, list[NDArray[Any]]]:
+def _module_outputs(
+    exported: nn.Module, checkpoint: EagerModel, interface: Interface, tensors: Arrays
+) -> dict[str, list[NDArray[Any]]]:
     """Name of a module of the exported model -> the floats that it returned."""
-    interface = subjects.interface
-    deployed = subjects.checkpoint.deployed(exported, interface.head, embed_preprocess=interface.embed_preprocess)
+    deployed = checkpoint.deployed(exported, interface.head, embed_preprocess=interface.embed_preprocess)
     found: dict[str, list[NDArray[Any]]] = {}
     with torch.no_grad(), _watched(exported, found):
         deployed(**{name: torch.from_numpy(array.copy()) for name, array in tensors.items()})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fade_deploy.api.verify.options import VerifyOptions
+from fade_deploy.api.verify.runners import Candidate, bound_of
 from fade_deploy.checkpoints.checkpoint import read_checkpoint
 from fade_deploy.checkpoints.recognise import class_names, model_from_checkpoint, recipe_for
 from fade_deploy.contract import Head
@@ -19,14 +20,16 @@ from fade_deploy.errors import InputError
 from fade_deploy.models.a2u_matting import A2UMatting
 from fade_deploy.models.deployed import Deployed, DeployedMatting, DeployedSegmentation
 from fade_deploy.models.segformer import SegFormer
+from fade_deploy.precision import Precision
 from fade_deploy.recipe import Recipe, Shape
 from fade_deploy.runtimes.eager import EagerRunner
 from fade_deploy.tolerances import Tolerance
 from fade_deploy.verification.agreement import SCORES
 from fade_deploy.verification.golden import golden_inputs, golden_of, golden_shapes
 from fade_deploy.verification.running import run_one
+from fade_deploy.verification.verification import Run
 
-__all__ = ["EagerModel", "deployed_checkpoint", "eager_runner", "golden_outputs"]
+__all__ = ["EagerModel", "deployed_checkpoint", "eager_candidate", "eager_outputs", "golden_outputs"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +80,37 @@ def deployed_checkpoint(path: Path, facts: Mapping[str, Any], options: VerifyOpt
     )
 
 
-def eager_runner(deployed: Deployed, *, name: str) -> EagerRunner:
-    """A model as deployed, as a runner that also gives the class scores that its labels come from."""
+def eager_candidate(
+    file: str,
+    title: str,
+    eager: EagerModel,
+    head: Head,
+    recipe: Recipe,
+    options: VerifyOptions,
+    *,
+    embed_preprocess: bool,
+) -> Candidate:
+    """A checkpoint in eager PyTorch, with the head that the files have."""
+    name = f"{title} pytorch"
+    bound, tolerance_name = bound_of(head, recipe, Precision.FP32, options)
+    deployed = eager.deployed(eager.model, head, embed_preprocess=embed_preprocess)
+    return Candidate(
+        run=Run(
+            name=name,
+            file=file,
+            runtime=f"PyTorch {torch.__version__}, eager, CPU",
+            sha256=eager.sha256,
+            tolerance=tolerance_name,
+        ),
+        runner=_eager_runner(deployed, name=name),
+        bound=bound,
+        backend=None,
+        io=Precision.FP32,
+    )
+
+
+def eager_outputs(deployed: Deployed) -> Callable[..., dict[str, Tensor]]:
+    """A function of a file's inputs by name: its output and, of segmentation, the class scores behind its labels."""
     output = deployed.head.output
 
     def outputs(**tensors: Tensor) -> dict[str, Tensor]:
@@ -87,13 +119,17 @@ def eager_runner(deployed: Deployed, *, name: str) -> EagerRunner:
         scores = deployed.class_scores(**tensors)
         return {output: deployed.from_scores(scores), SCORES: scores}
 
+    return outputs
+
+
+def _eager_runner(deployed: Deployed, *, name: str) -> EagerRunner:
     embed = deployed.embed_preprocess
     dtype = np.dtype(np.uint8 if embed else np.float32)
     inputs = {
         given: (dtype, (-1, -1, -1, channels) if embed else (-1, channels, -1, -1))
         for given, channels in deployed.CHANNELS.items()
     }
-    runner = EagerRunner(outputs, inputs)
+    runner = EagerRunner(eager_outputs(deployed), inputs)
     runner.name = name
     return runner
 
@@ -107,7 +143,7 @@ def golden_outputs(deployed: Deployed, bound: Tolerance, shape: Shape | None) ->
         shape: The file's only one; None where it is dynamic.
     """
     recipe = deployed.recipe
-    runner = eager_runner(deployed, name="pytorch")
+    runner = _eager_runner(deployed, name="pytorch")
     inputs = golden_inputs(
         recipe.task,
         golden_shapes(recipe.size_multiple, shape),

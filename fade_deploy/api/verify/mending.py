@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
-from polygraphy.backend.onnxrt import OnnxrtRunner
+from numpy.typing import NDArray
 
 from fade_deploy.api.export.export import export
 from fade_deploy.api.export.options import ExportOptions
 from fade_deploy.api.verify.batches import Batch
+from fade_deploy.api.verify.judging import judged, outputs_of
 from fade_deploy.api.verify.options import VerifyOptions
 from fade_deploy.api.verify.runners import Candidate
 from fade_deploy.api.verify.subjects import Opened
@@ -25,9 +26,6 @@ from fade_deploy.graph.precision import typed
 from fade_deploy.precision import Precision, PrecisionPlan, Rule
 from fade_deploy.recipe import Shape
 from fade_deploy.runtimes.native_libraries import NONE
-from fade_deploy.runtimes.ort import session_from_onnx
-from fade_deploy.verification.comparing import compared
-from fade_deploy.verification.model_inputs import pictures_in
 from fade_deploy.verification.narrowing import smallest_mending
 
 __all__ = ["Mending", "mended"]
@@ -43,13 +41,60 @@ _MOST_TRIALS = 80  # and also where so many graphs were tried: then everything a
 class Mending:
     """What was found."""
 
-    keep: tuple[str, ...]  # modules to keep in float32
+    keep: tuple[str, ...]  # modules to keep in float32; none where the plan that the file was typed by agrees as it is
     plan: PrecisionPlan | None  # None where float32 everywhere does not mend the file
     trials: int
 
 
 class _TooManyTrials(Exception):
     """The search is given up."""
+
+
+class _Trials:
+    """Sets of modules that are tried in float32.
+
+    Args:
+        agrees: Tries a plan.
+        start: The plan that the sets are added to.
+    """
+
+    def __init__(self, agrees: Callable[[PrecisionPlan], bool], start: PrecisionPlan) -> None:
+        self._agrees = agrees
+        self._start = start
+        self.count = 0
+
+    def plan(self, patterns: tuple[str, ...]) -> PrecisionPlan:
+        """The start with these modules in float32."""
+        if not patterns:
+            return self._start
+        rule = Rule(
+            modules=patterns,
+            precision=Precision.FP32,
+            reason="found by fade-verify --bisect: with these in float32 the file agrees where it did not",
+        )
+        return replace(self._start, rules=(*self._start.rules, rule))
+
+    def smallest(
+        self,
+        units: Sequence[str],
+        patterns_of: Callable[[tuple[str, ...]], tuple[str, ...]],
+        *,
+        otherwise: tuple[str, ...] | None,
+    ) -> tuple[str, ...] | None:
+        """As :func:`smallest_mending`; ``otherwise`` where too many sets would have to be tried."""
+
+        def mends(kept: tuple[str, ...]) -> bool:
+            if self.count >= _MOST_TRIALS:
+                raise _TooManyTrials
+            self.count += 1
+            passed = self._agrees(self.plan(patterns_of(kept)))
+            logger.info("mend: %d kept in float32, %s", len(kept), "agrees" if passed else "disagrees")
+            return passed
+
+        try:
+            return smallest_mending(units, mends)
+        except _TooManyTrials:
+            return otherwise
 
 
 def mended(
@@ -70,43 +115,28 @@ def mended(
     base = _float32_graph(subjects, options)
     modules = list(dict.fromkeys(node.metadata_props.get(MODULE_KEY, "") for node in base.graph))
     modules = [module for module in modules if module]
-    expected = subjects.reference.run_on(batch.tensors)
-    trials = 0
+    expected = outputs_of(subjects.reference, batch)
+    head = subjects.interface.head
+    return _narrowed(modules, _Trials(lambda plan: _agrees(base, plan, candidate, batch, expected, head), start))
 
-    def mends_with(patterns: Callable[[tuple[str, ...]], tuple[str, ...]]) -> Callable[[tuple[str, ...]], bool]:
-        def mends(kept: tuple[str, ...]) -> bool:
-            nonlocal trials
-            if trials >= _MOST_TRIALS:
-                raise _TooManyTrials
-            trials += 1
-            passed = _agrees(base, _plan(start, patterns(kept)), subjects, candidate, batch, expected)
-            logger.info("mend: %d kept in float32, %s", len(kept), "agrees" if passed else "disagrees")
-            return passed
 
-        return mends
-
-    groups = list(dict.fromkeys(_group(module) for module in modules))
-    try:
-        needed = smallest_mending(groups, mends_with(lambda kept: _with_inner(kept, modules)))
-    except _TooManyTrials:
-        needed = tuple(groups)
+def _narrowed(modules: Sequence[str], trials: _Trials) -> Mending:
+    groups = tuple(dict.fromkeys(_group(module) for module in modules))
+    needed = trials.smallest(groups, lambda kept: _with_inner(kept, modules), otherwise=groups)
     if needed is None:
-        return Mending(keep=(), plan=None, trials=trials)
-    keep, patterns = needed, _with_inner(needed, modules)
+        return Mending(keep=(), plan=None, trials=trials.count)
     if 0 < len(needed) <= _MOST_GROUPS:
         inside = [module for module in modules if _group(module) in needed]
-        try:
-            single = smallest_mending(inside, mends_with(lambda kept: kept))
-        except _TooManyTrials:
-            single = None
+        single = trials.smallest(inside, lambda kept: kept, otherwise=None)
         if single is not None:
-            keep = patterns = single
-    return Mending(keep=keep, plan=_plan(start, patterns), trials=trials)
+            return Mending(keep=single, plan=trials.plan(single), trials=trials.count)
+    return Mending(keep=needed, plan=trials.plan(_with_inner(needed, modules)), trials=trials.count)
 
 
 def _float32_graph(subjects: Opened, options: VerifyOptions) -> ir.Model:
     """The checkpoint exported as the file was, in float32."""
-    facts: Mapping[str, Any] = subjects.facts
+    facts, checkpoint = subjects.facts, subjects.checkpoint
+    assert checkpoint is not None
     export_options = ExportOptions(
         recipe=options.recipe,
         head=Head(facts["head"]),
@@ -119,51 +149,24 @@ def _float32_graph(subjects: Opened, options: VerifyOptions) -> ir.Model:
         library=NONE,
     )
     with tempfile.TemporaryDirectory() as folder:
-        exported = export(subjects.checkpoint.path, Path(folder) / "float32.onnx", export_options)
+        exported = export(checkpoint.path, Path(folder) / "float32.onnx", export_options)
         return ir.from_proto(ir.to_proto(ir.load(exported.path)))  # its weights are in the file, which goes
 
 
 def _agrees(
     base: ir.Model,
     plan: PrecisionPlan,
-    subjects: Opened,
     candidate: Candidate,
     batch: Batch,
-    expected: Mapping[str, Any],
+    expected: Mapping[str, NDArray[Any]],
+    head: Head,
 ) -> bool:
     model = base.clone()
     typed(model, plan, io=candidate.io)
     if plan.lowest is Precision.BF16:
         emulate_low_types(model)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "trial.onnx"
-        path.write_bytes(ir.serde.serialize_model(model).SerializeToString())
-        session = session_from_onnx(path, library=NONE)
-    trial = replace(candidate, runner=OnnxrtRunner(session, name=candidate.run.name))
-    recipe = subjects.interface.recipe
-    _, trimaps = pictures_in(batch.tensors, mean=recipe.mean, std=recipe.std)
-    return compared(
-        trial.run_on(batch.tensors),
-        expected,
-        run=candidate.run.name,
-        input_name=batch.name,
-        shape=str(batch.shape),
-        source=batch.source,
-        head=subjects.interface.head,
-        tolerance=candidate.bound,
-        trimaps=trimaps,
-    ).passed
-
-
-def _plan(start: PrecisionPlan, patterns: Sequence[str]) -> PrecisionPlan:
-    if not patterns:
-        return start
-    rule = Rule(
-        modules=tuple(patterns),
-        precision=Precision.FP32,
-        reason="found by fade-verify --bisect: with these in float32 the file agrees with its checkpoint",
-    )
-    return replace(start, rules=(*start.rules, rule))
+    trial = candidate.with_model(ir.serde.serialize_model(model).SerializeToString())
+    return judged(candidate, batch, outputs_of(trial, batch), expected, head).passed
 
 
 def _group(module: str) -> str:

@@ -13,7 +13,15 @@ from fade_deploy.recipe import Shape
 from fade_deploy.runtimes.native_libraries import AUTOMATIC
 from fade_deploy.tolerances import Tolerance, tolerance
 
-__all__ = ["Backend", "VerifyOptions", "backends", "reproducing_command", "shapes_of", "stated_tolerance"]
+__all__ = [
+    "Backend",
+    "VerifyOptions",
+    "backends",
+    "check_unused",
+    "reproducing_command",
+    "shapes_of",
+    "stated_tolerance",
+]
 
 
 class Backend(StrEnum):
@@ -42,7 +50,8 @@ class VerifyOptions:
     save_outputs: Path | None = None  # a folder
     recipe: str = ""  # as in fade_deploy.export
     ema: bool = False
-    library: str = AUTOMATIC  # of native operators
+    library: str = AUTOMATIC  # of native operators, for onnxruntime
+    plugin: str = AUTOMATIC  # of native operators, for engines
 
 
 def backends(text: str) -> tuple[Backend, ...]:
@@ -84,6 +93,23 @@ def stated_tolerance(text: str) -> Tolerance | None:
     return Tolerance(atol=number, why="given with --tolerance")
 
 
+def check_unused(options: VerifyOptions, names: Sequence[str], reason: str) -> None:
+    """Refuse what was asked for and would do nothing.
+
+    Args:
+        options: Of the verification.
+        names: Fields that have to stand at their default.
+        reason: Why they mean nothing, as "without an engine".
+
+    Raises:
+        InputError: One does not.
+    """
+    plain = VerifyOptions()
+    for name in names:
+        if getattr(options, name) != getattr(plain, name):
+            raise InputError(f"--{name.replace('_', '-')} means nothing {reason}: leave it out")
+
+
 def reproducing_command(
     files: Sequence[str],
     options: VerifyOptions,
@@ -115,6 +141,7 @@ def reproducing_command(
         ("--tolerance", options.tolerance),
         ("--recipe", options.recipe),
         ("--library", "" if options.library == AUTOMATIC else str(options.library)),
+        ("--plugin", "" if options.plugin == AUTOMATIC else str(options.plugin)),
     ):
         if value:
             words += [flag, value]

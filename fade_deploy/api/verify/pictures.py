@@ -1,12 +1,13 @@
 """A user's pictures as inputs of a verification, with their truth where there is one.
 
 Each picture gets the size that fade-predict gives it, and what a run returns is brought back to the picture's size as
-fade-predict does, so the scores are those of the deployed model.
+fade-predict does, so the scores are those of the deployed model; but alphas are not rounded to 8 bits, which would hide
+small differences.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ from fade_deploy.errors import InputError
 from fade_deploy.optional import require
 from fade_deploy.recipe import Recipe, Shape
 from fade_deploy.serve.matting_pictures import read_grey, read_trimap
+from fade_deploy.serve.matting_predictor import padded
 from fade_deploy.serve.pictures import read_picture
-from fade_deploy.serve.predictor import labels_from_scores
+from fade_deploy.serve.predictor import labels_from_scores, network_sizes
 from fade_deploy.serve.resize import resize_bilinear, resize_nearest
 from fade_deploy.verification.model_inputs import model_inputs
 
@@ -68,8 +70,7 @@ def picture_files(options: VerifyOptions, task: Task) -> list[Path]:
         raise InputError(f"--images {options.images}: a matting model needs a trimap for each picture: give --trimaps")
     for flag, folder in (("--labels", options.labels), ("--trimaps", options.trimaps), ("--alphas", options.alphas)):
         if folder is not None:
-            for file in files:
-                _partner(file, folder, flag)
+            _partners(files, folder, flag)
     return files
 
 
@@ -85,6 +86,7 @@ def picture_inputs(
         embed_preprocess: Form of the tensors.
         fixed: The only shape that the files take, if there is one.
     """
+    sizes: tuple[int | None, int | None] = (None, None) if fixed is None else (fixed.height, fixed.width)
     for file in files:
         picture = read_picture(file)
         trimap: NDArray[np.uint8] | None = None
@@ -92,10 +94,15 @@ def picture_inputs(
         if recipe.task is Task.MATTING:
             assert options.trimaps is not None
             trimap = _of_size(picture, read_trimap(_partner(file, options.trimaps, "--trimaps")), file, "trimap")
-            scaled, levels = _padded(picture, trimap, _padded_sizes(file, picture, recipe, fixed))
+            scaled, levels = padded(picture, trimap, multiple=recipe.size_multiple, fixed=sizes, name=str(file))
         else:
             scaled = picture
-            for size in _network_sizes(picture, recipe, fixed):
+            for size in network_sizes(
+                *picture.shape[:2],
+                sides=(recipe.short_side, recipe.long_side),
+                multiple=recipe.size_multiple,
+                fixed=sizes,
+            ):
                 scaled = resize_bilinear(scaled, *size)
         yield PictureInput(
             path=file,
@@ -120,17 +127,6 @@ def _truth(file: Path, picture: NDArray[np.uint8], options: VerifyOptions) -> ND
         return None
     alpha = np.rint(read_grey(_partner(file, options.alphas, "--alphas"))).astype(np.uint8)
     return _of_size(picture, alpha, file, "alpha")
-
-
-def _padded(
-    picture: NDArray[np.uint8], trimap: NDArray[np.uint8], sizes: tuple[int, int]
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Both with rows below and columns beside, by reflection."""
-    below, beside = ((0, size - side) for size, side in zip(sizes, trimap.shape, strict=True))
-    return (
-        np.pad(picture, (below, beside, (0, 0)), mode="reflect"),
-        np.pad(trimap, (below, beside), mode="reflect"),
-    )
 
 
 def fitted_input(
@@ -180,14 +176,27 @@ def _files(place: Path, flag: str) -> list[Path]:
 
 
 def _partner(file: Path, place: Path, flag: str) -> Path:
-    """What belongs to a picture: the file of its stem."""
+    """What belongs to a picture: the file that was given, or the one of its stem."""
+    return _partners([file], place, flag)[file]
+
+
+def _partners(files: Sequence[Path], place: Path, flag: str) -> dict[Path, Path]:
     if place.is_file():
-        return place
-    found = [path for path in _files(place, flag) if path.stem == file.stem]
-    if len(found) != 1:
-        problem = f"has {len(found)} files" if found else "has no file"
-        raise InputError(f"{flag} {place} {problem} for {file.name}, expected one named {file.stem}.png")
-    return found[0]
+        if len(files) > 1:
+            raise InputError(
+                f"{flag} {place} is one picture, --images has {len(files)}: give a folder with one for each, by their "
+                "names"
+            )
+        return {files[0]: place}
+    by_stem: dict[str, list[Path]] = {}
+    for path in _files(place, flag):
+        by_stem.setdefault(path.stem, []).append(path)
+    for file in files:
+        found = by_stem.get(file.stem, [])
+        if len(found) != 1:
+            problem = f"has {len(found)} files" if found else "has no file"
+            raise InputError(f"{flag} {place} {problem} for {file.name}, expected one named {file.stem}.png")
+    return {file: by_stem[file.stem][0] for file in files}
 
 
 def _of_size(picture: NDArray[np.uint8], other: NDArray[np.uint8], file: Path, what: str) -> NDArray[np.uint8]:
@@ -206,38 +215,13 @@ def _read_labels(path: Path) -> NDArray[np.uint8]:
     try:
         with pillow.open(path) as image:
             mode, labels = image.mode, np.asarray(image)
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, pillow.DecompressionBombError) as error:
         raise InputError(f"{path} can't be read as a label picture: give an 8-bit grey or palette PNG") from error
     if mode not in ("L", "P"):
         raise InputError(
             f"{path} is a picture of mode {mode}, expected class numbers in 8-bit grey or palette (L or P): save it so"
         )
     return labels
-
-
-def _network_sizes(picture: NDArray[Any], recipe: Recipe, fixed: Shape | None) -> list[tuple[int, int]]:
-    """The sizes that a picture takes on its way into the network, as fade_deploy.serve.predictor chooses."""
-    if fixed is not None:
-        return [(fixed.height, fixed.width)]
-    height, width = picture.shape[:2]
-    short_side, long_side = sorted((recipe.short_side, recipe.long_side))
-    scale = min(long_side / max(height, width), short_side / min(height, width))
-    kept = max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
-    multiple = recipe.size_multiple
-    return [kept, (-(-kept[0] // multiple) * multiple, -(-kept[1] // multiple) * multiple)]
-
-
-def _padded_sizes(file: Path, picture: NDArray[Any], recipe: Recipe, fixed: Shape | None) -> tuple[int, int]:
-    height, width = picture.shape[:2]
-    if fixed is None:
-        multiple = recipe.size_multiple
-        return -(-height // multiple) * multiple, -(-width // multiple) * multiple
-    if fixed.height < height or fixed.width < width:
-        raise InputError(
-            f"{file} has {width}x{height} pixels, the files take {fixed.width}x{fixed.height} (width x height): scale "
-            "picture, trimap and alpha down"
-        )
-    return fixed.height, fixed.width
 
 
 def _fitted(picture: NDArray[np.uint8], shape: Shape) -> NDArray[np.uint8]:

@@ -1,7 +1,8 @@
-"""One exported file or checkpoint as the things that run it."""
+"""One exported file as the things that run it."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tempfile
 from collections.abc import Callable, Mapping
@@ -15,14 +16,16 @@ from numpy.typing import NDArray
 
 from fade_deploy import artefact
 from fade_deploy.api.verify.options import Backend, VerifyOptions, stated_tolerance
-from fade_deploy.contract import DOMAIN, METADATA_KEY, Head
+from fade_deploy.contract import METADATA_KEY, OWN_MODULE, Head
 from fade_deploy.errors import InputError
 from fade_deploy.optional import require
 from fade_deploy.precision import Precision, lowest_of
 from fade_deploy.provider import Provider
 from fade_deploy.recipe import Recipe, Shape
-from fade_deploy.runtimes.deployed_metadata import deployed_metadata
+from fade_deploy.runtimes.deployed_metadata import deployed_metadata, metadata_fault
+from fade_deploy.runtimes.engine_manifest import ENGINE_ENDINGS
 from fade_deploy.runtimes.native_libraries import AUTOMATIC, NONE, NativeLibrary, library_for
+from fade_deploy.runtimes.native_operators import has_native_operators
 from fade_deploy.runtimes.ort import ort_version, session_from_onnx
 from fade_deploy.tolerances import Tolerance, tolerance
 from fade_deploy.verification.shapes import Bounds
@@ -33,15 +36,15 @@ __all__ = [
     "Candidate",
     "ExportedFile",
     "Kind",
+    "bound_of",
     "candidates_of",
-    "eager_candidate",
     "exported_file",
     "kind_of",
-    "stated_precisions",
+    "own_module",
+    "precision_of",
 ]
 
 UNLIMITED = Shape(1024, 16_384, 16_384)  # of a dynamic file: more than fits any memory
-_ENGINES = frozenset({".engine", ".plan"})
 
 
 class Kind(StrEnum):
@@ -78,6 +81,11 @@ class Candidate:
         outputs = run_one(self.runner, lowered)
         return {name: x.astype(np.float32) if x.dtype == np.float16 else x for name, x in outputs.items()}
 
+    def with_model(self, data: bytes) -> Candidate:
+        """The same with another model in the file's place, on onnxruntime's CPU in standard operators."""
+        runner = require("polygraphy.backend.onnxrt", extra="verify").OnnxrtRunner
+        return dataclasses.replace(self, runner=runner(_session_of(data), name=self.run.name), renewed=None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportedFile:
@@ -95,20 +103,26 @@ class ExportedFile:
     @property
     def precision(self) -> Precision:
         """The lowest that it computes in."""
-        return lowest_of([Precision.FP32, *(Precision(name) for name in stated_precisions(self.facts, "nodes"))])
+        return precision_of(self.facts)
 
     @property
     def io(self) -> Precision:
         """Of its floating inputs and outputs."""
-        (io,) = stated_precisions(self.facts, "io") or (Precision.FP32,)
+        (io,) = _stated_precisions(self.facts, "io") or (Precision.FP32,)
         return Precision(io)
 
 
-def stated_precisions(facts: Mapping[str, Any], field: str) -> list[str]:
+def _stated_precisions(facts: Mapping[str, Any], field: str) -> list[str]:
     """The precisions that a file names under ``precision``; none where it has another kind of thing there."""
     precision = facts.get("precision")
-    named = precision.get(field, ()) if isinstance(precision, dict) else ()
-    return [name for name in ([named] if isinstance(named, str) else named) if name in list(Precision)]
+    named = precision.get(field) if isinstance(precision, dict) else None
+    names = named if isinstance(named, list | dict) else [named]
+    return [name for name in names if name in list(Precision)]
+
+
+def precision_of(facts: Mapping[str, Any]) -> Precision:
+    """The lowest that a file says it computes in."""
+    return lowest_of([Precision.FP32, *map(Precision, _stated_precisions(facts, "nodes"))])
 
 
 def kind_of(path: Path) -> Kind:
@@ -118,7 +132,7 @@ def kind_of(path: Path) -> Kind:
         return Kind.MANIFEST
     if ending == ".onnx":
         return Kind.ONNX
-    return Kind.ENGINE if ending in _ENGINES else Kind.CHECKPOINT
+    return Kind.ENGINE if ending in ENGINE_ENDINGS else Kind.CHECKPOINT
 
 
 def exported_file(file: str, path: Path, title: str, options: VerifyOptions) -> ExportedFile:
@@ -129,7 +143,7 @@ def exported_file(file: str, path: Path, title: str, options: VerifyOptions) -> 
     """
     if kind_of(path) is Kind.ENGINE:
         return _engine_file(file, path, title, options)
-    session = _standard_session(path)
+    session = _standard_session(file, path)
     facts = deployed_metadata(session, name=file)
     return ExportedFile(
         file=file,
@@ -146,42 +160,63 @@ def exported_file(file: str, path: Path, title: str, options: VerifyOptions) -> 
 def _engine_file(file: str, path: Path, title: str, options: VerifyOptions) -> ExportedFile:
     from fade_deploy.runtimes.engine import load_engine
 
-    loaded = load_engine(path, plugin=options.library)
+    loaded = load_engine(path, plugin=options.plugin)
     facts = dict(loaded.manifest["metadata"])
+    if facts.get("task") == OWN_MODULE:
+        raise own_module(file)
+    if fault := metadata_fault(facts):
+        raise InputError(f"the manifest of {file} does not describe its model: {fault}; build the engine again")
     profile = loaded.manifest.get("profile")
     edges = tuple(Shape.parse(profile[name]) for name in ("min", "opt", "max")) if profile else ()
-    fixed = Shape.parse(facts["shape"]) if not edges else edges[0]
+    fixed = edges[0] if edges else Shape.parse(str(facts.get("shape")))
     bounds = Bounds(smallest=fixed, largest=edges[-1] if edges else fixed, multiple=int(facts["size_multiple"]))
     return ExportedFile(
         file=file, path=path, title=title, facts=facts, bounds=bounds, profile=edges, session=None, engine=loaded
     )
 
 
-def _standard_session(path: Path) -> Any:
+def own_module(name: str) -> InputError:
+    """What to say of a file of a user's own module, or of its manifest."""
+    return InputError(
+        f"{name} is of a user's own module (fade_deploy.export_module), expected a model for segmentation or matting, "
+        "whose inputs are known here: compare such files with polygraphy run, or call export_module on this machine, "
+        "which compares the module with its file"
+    )
+
+
+def _standard_session(file: str, path: Path) -> Any:
     """On the CPU in standard operators; of a bfloat16 file a float32 twin that rounds wherever the file does, since
     onnxruntime has no kernels for it there.
     """
-    if not _has_bfloat16(path):
+    facts = _stated_facts(path)
+    if facts.get("task") == OWN_MODULE:
+        raise own_module(file)
+    if precision_of(facts) is not Precision.BF16:
         return session_from_onnx(path, library=NONE)
     ir = require("onnx_ir", extra="export")
     from fade_deploy.graph.emulation import emulate_low_types
 
     twin = ir.load(path)
     emulate_low_types(twin)
+    return _session_of(ir.serde.serialize_model(twin).SerializeToString())
+
+
+def _session_of(model: bytes) -> Any:
     with tempfile.TemporaryDirectory() as folder:
-        emulated = Path(folder) / path.name
-        emulated.write_bytes(ir.serde.serialize_model(twin).SerializeToString())
-        return session_from_onnx(emulated, library=NONE)
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(model)
+        return session_from_onnx(path, library=NONE)
 
 
-def _has_bfloat16(path: Path) -> bool:
+def _stated_facts(path: Path) -> dict[str, Any]:
+    """The file's metadata, unchecked; empty where it can't be read: whatever is wrong, the session says it better."""
     onnx = require("onnx", extra="verify")
     try:
         properties = {entry.key: entry.value for entry in onnx.load(str(path)).metadata_props}
         facts = json.loads(properties.get(METADATA_KEY, "{}"))
-    except Exception:  # whatever is wrong with the file, the session says it better
-        return False
-    return isinstance(facts, dict) and Precision.BF16 in stated_precisions(facts, "nodes")
+    except Exception:  # protobuf's, onnx's, json's and the system's share no public parent
+        return {}
+    return facts if isinstance(facts, dict) else {}
 
 
 def _bounds(file: str, session: Any, facts: Mapping[str, Any]) -> Bounds:
@@ -197,30 +232,6 @@ def _bounds(file: str, session: Any, facts: Mapping[str, Any]) -> Bounds:
     pairs = [(size, size) if isinstance(size, int) else (low, high) for size, low, high in sizes]
     return Bounds(
         smallest=Shape(*(low for low, _ in pairs)), largest=Shape(*(high for _, high in pairs)), multiple=multiple
-    )
-
-
-def eager_candidate(
-    file: str, title: str, deployed: Any, head: Head, recipe: Recipe, options: VerifyOptions, *, embed_preprocess: bool
-) -> Candidate:
-    """A checkpoint, as :func:`fade_deploy.api.verify.checkpoint.deployed_checkpoint` reads it, in eager PyTorch."""
-    from fade_deploy.api.verify.checkpoint import eager_runner
-
-    name = f"{title} pytorch"
-    torch = require("torch", extra="export")
-    bound, title = _bound(head, recipe, Precision.FP32, options)
-    return Candidate(
-        run=Run(
-            name=name,
-            file=file,
-            runtime=f"PyTorch {torch.__version__}, eager, CPU",
-            sha256=deployed.sha256,
-            tolerance=title,
-        ),
-        runner=eager_runner(deployed.deployed(deployed.model, head, embed_preprocess=embed_preprocess), name=name),
-        bound=bound,
-        backend=None,
-        io=Precision.FP32,
     )
 
 
@@ -248,7 +259,7 @@ def _candidate(
     options: VerifyOptions,
 ) -> Candidate:
     lowest = lowest_of([one.precision, one.io])
-    bound, title = _bound(head, recipe, lowest, options)
+    bound, tolerance_name = bound_of(head, recipe, lowest, options)
     name = f"{one.title} {label}"
     runner.name = name
     return Candidate(
@@ -258,7 +269,7 @@ def _candidate(
             runtime=runtime,
             sha256=artefact.sha256_of(one.path),
             precision=str(one.precision),
-            tolerance=title,
+            tolerance=tolerance_name,
         ),
         runner=runner,
         bound=bound,
@@ -288,7 +299,7 @@ def _runners(one: ExportedFile, backend: Backend, options: VerifyOptions) -> lis
         return [("cpu emulated", f"{title}, CPU, bfloat16 emulated in float32", runner(one.session))]
     native = library_for(options.library, NativeLibrary.ONNXRUNTIME_CPU)
     found = [("cpu", f"{title}, CPU, standard operators", runner(one.session))]
-    if native is not None and one.facts.get("operators", "").startswith(DOMAIN):
+    if native is not None and has_native_operators(one.path):
         session = session_from_onnx(one.path, library=native)
         found.append(("cpu native", f"{title}, CPU, native operators", runner(session)))
     elif str(options.library) not in (AUTOMATIC, NONE):
@@ -296,7 +307,7 @@ def _runners(one: ExportedFile, backend: Backend, options: VerifyOptions) -> lis
     return found
 
 
-def _bound(head: Head, recipe: Recipe, precision: Precision, options: VerifyOptions) -> tuple[Tolerance, str]:
+def bound_of(head: Head, recipe: Recipe, precision: Precision, options: VerifyOptions) -> tuple[Tolerance, str]:
     """What a run of that precision is held to, and its name."""
     if (stated := stated_tolerance(options.tolerance)) is not None:
         return stated, options.tolerance

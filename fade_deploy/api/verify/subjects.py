@@ -6,16 +6,15 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fade_deploy.api.verify.options import VerifyOptions
+from fade_deploy.api.verify.options import VerifyOptions, check_unused
 from fade_deploy.api.verify.runners import (
     UNLIMITED,
     Candidate,
     ExportedFile,
     Kind,
     candidates_of,
-    eager_candidate,
     exported_file,
     kind_of,
 )
@@ -24,6 +23,9 @@ from fade_deploy.errors import InputError
 from fade_deploy.optional import require
 from fade_deploy.recipe import Recipe, Shape, list_recipes, load_recipe
 from fade_deploy.verification.shapes import Bounds, covering
+
+if TYPE_CHECKING:
+    from fade_deploy.api.verify.checkpoint import EagerModel
 
 __all__ = ["Interface", "Opened", "opened"]
 
@@ -49,7 +51,7 @@ class Opened:
 
     interface: Interface
     facts: Mapping[str, Any]  # what the first exported file says of itself; empty where there is none
-    checkpoint: Any  # the first one, as fade_deploy.api.verify.checkpoint reads it; None where there is none
+    checkpoint: EagerModel | None  # the first one; None where there is none
     reference: Candidate  # the first checkpoint, else the first file
     candidates: tuple[Candidate, ...]  # all others
     notes: tuple[str, ...]
@@ -61,42 +63,30 @@ def opened(files: Sequence[str], options: VerifyOptions) -> Opened:
     Raises:
         FadeDeployError: A file can't be loaded, or the files are not of one task and head.
     """
-    paths = {file: Path(file) for file in files}
-    if len(paths) < len(files):
-        raise InputError(f"{max(files, key=files.count)} is given twice, expected different files: leave one out")
-    names = [path.name for path in paths.values()]
-    titles = {file: path.name if names.count(path.name) == 1 else file for file, path in paths.items()}
-    opened_files = [
-        exported_file(file, path, titles[file], options)
-        for file, path in paths.items()
-        if kind_of(path) is not Kind.CHECKPOINT
+    kinds = _checked_kinds(files, options)
+    names = [Path(file).name for file in files]
+    titles = {file: name if names.count(name) == 1 else file for file, name in zip(files, names, strict=True)}
+    exported = [
+        exported_file(file, Path(file), titles[file], options)
+        for file, kind in kinds.items()
+        if kind is not Kind.CHECKPOINT
     ]
-    facts = _common_facts(opened_files)
-    checkpoints = [file for file, path in paths.items() if kind_of(path) is Kind.CHECKPOINT]
-    from_files = _recipe_of_files(facts, options) if facts else None
-    deployed = []
-    if checkpoints:
-        require("torch", extra="export")
-        from fade_deploy.api.verify.checkpoint import deployed_checkpoint
+    facts = _common_facts(exported)
+    checkpoints = [file for file, kind in kinds.items() if kind is Kind.CHECKPOINT]
+    models = _models(checkpoints, facts, options)
+    interface = _interface(exported, facts, models, options)
+    head, recipe = interface.head, interface.recipe
+    found: list[Candidate] = []
+    if models:
+        from fade_deploy.api.verify.checkpoint import eager_candidate
 
-        deployed = [deployed_checkpoint(paths[file], facts, options) for file in checkpoints]
-    recipe = from_files or deployed[0].recipe
-    assert recipe is not None
-    head = Head(facts["head"]) if facts else deployed[0].head
-    interface = Interface(
-        head=head,
-        embed_preprocess=bool(facts.get("embed_preprocess", False)),
-        recipe=recipe,
-        **_sizes(opened_files, recipe),
-        classes=tuple(facts["classes"]) if "classes" in facts else deployed[0].classes if deployed else (),
-        palette=tuple(tuple(colour) for colour in facts.get("palette", ())),
-    )
-    references = [
-        eager_candidate(file, titles[file], one, head, recipe, options, embed_preprocess=interface.embed_preprocess)
-        for file, one in zip(checkpoints, deployed, strict=True)
-    ]
-    others = [candidate for one in opened_files for candidate in candidates_of(one, head, recipe, options)]
-    reference, *rest = [*references, *others]
+        embed = interface.embed_preprocess
+        found = [
+            eager_candidate(file, titles[file], model, head, recipe, options, embed_preprocess=embed)
+            for file, model in zip(checkpoints, models, strict=True)
+        ]
+    found += [candidate for one in exported for candidate in candidates_of(one, head, recipe, options)]
+    reference, *rest = found
     if not rest:
         raise InputError(
             f"{files[0]} alone has nothing to be compared with, expected two ways to run a model: give its checkpoint, "
@@ -106,10 +96,70 @@ def opened(files: Sequence[str], options: VerifyOptions) -> Opened:
     return Opened(
         interface=interface,
         facts=facts,
-        checkpoint=deployed[0] if deployed else None,
+        checkpoint=models[0] if models else None,
         reference=reference,
         candidates=tuple(rest),
-        notes=tuple(note for one in deployed for note in one.notes),
+        notes=tuple(note for model in models for note in model.notes),
+    )
+
+
+def _checked_kinds(files: Sequence[str], options: VerifyOptions) -> dict[str, Kind]:
+    """What each file is."""
+    if not files:
+        raise InputError("no file is given, expected checkpoints, .onnx files and engines, or one manifest: give some")
+    kinds = {file: kind_of(Path(file)) for file in files}
+    if len(kinds) < len(files):
+        raise InputError(f"{max(files, key=files.count)} is given twice, expected different files: leave one out")
+    for kind, name, without in (
+        (Kind.CHECKPOINT, "ema", "a checkpoint"),
+        (Kind.ONNX, "on", "an .onnx file"),
+        (Kind.ENGINE, "plugin", "an engine"),
+    ):
+        if kind not in kinds.values():
+            check_unused(options, [name], f"without {without}")
+    return kinds
+
+
+def _models(checkpoints: Sequence[str], facts: Mapping[str, Any], options: VerifyOptions) -> list[EagerModel]:
+    """Of the checkpoints; all must be of one task."""
+    if not checkpoints:
+        return []
+    require("torch", extra="export")
+    from fade_deploy.api.verify.checkpoint import deployed_checkpoint
+
+    models = [deployed_checkpoint(Path(file), facts, options) for file in checkpoints]
+    first = models[0]
+    for other in models[1:]:
+        if other.model.TASK is not first.model.TASK:
+            raise InputError(
+                f"{first.path} is a {first.model.TASK} model, {other.path} a {other.model.TASK} model: give files of "
+                "one task"
+            )
+    return models
+
+
+def _interface(
+    exported: Sequence[ExportedFile], facts: Mapping[str, Any], models: Sequence[EagerModel], options: VerifyOptions
+) -> Interface:
+    """As the exported files state it, else as the first checkpoint is exported by default."""
+    if not facts:
+        model = models[0]
+        return Interface(
+            head=model.head,
+            embed_preprocess=False,
+            recipe=model.recipe,
+            **_sizes(exported, model.recipe),
+            classes=model.classes,
+            palette=(),
+        )
+    recipe = _recipe_of_files(facts, options)
+    return Interface(
+        head=Head(facts["head"]),
+        embed_preprocess=bool(facts["embed_preprocess"]),
+        recipe=recipe,
+        **_sizes(exported, recipe),
+        classes=tuple(facts.get("classes", ())),
+        palette=tuple(tuple(colour) for colour in facts.get("palette", ())),
     )
 
 
@@ -119,7 +169,7 @@ def _common_facts(files: Sequence[ExportedFile]) -> Mapping[str, Any]:
         return {}
     first = files[0]
     for other in files[1:]:
-        for field in ("task", "head", "embed_preprocess", "size_multiple"):
+        for field in ("task", "head", "embed_preprocess", "mean", "std", "size_multiple"):
             mine, theirs = first.facts.get(field), other.facts.get(field)
             if mine != theirs:
                 raise InputError(

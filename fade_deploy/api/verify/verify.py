@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fade_deploy.api.verify.judging import judged, outputs_of
 from fade_deploy.api.verify.options import Backend, VerifyOptions, reproducing_command
+from fade_deploy.api.verify.runners import Candidate, Kind, kind_of
 from fade_deploy.contract import Task
 from fade_deploy.errors import InputError, OutputError
 from fade_deploy.optional import require
 from fade_deploy.recipe import Shape
-from fade_deploy.verification.comparing import compared, kept_picture, worst_of
+from fade_deploy.runtimes.native_libraries import AUTOMATIC
+from fade_deploy.verification.comparing import kept_picture, worst_of
 from fade_deploy.verification.model_inputs import pictures_in
 from fade_deploy.verification.shapes import smallest_failing
 from fade_deploy.verification.task_scores import MattingTask, SegmentationTask
@@ -26,7 +29,6 @@ from fade_deploy.verification.verification import Comparison, Reduced, UsedInput
 if TYPE_CHECKING:
     from fade_deploy.api.verify.batches import Batch, Batches
     from fade_deploy.api.verify.pictures import PictureInput
-    from fade_deploy.api.verify.runners import Candidate
     from fade_deploy.api.verify.subjects import Opened
 
 __all__ = ["Backend", "Comparison", "Verification", "VerifyOptions", "verify"]
@@ -59,7 +61,7 @@ def verify(files: Sequence[Path | str], options: VerifyOptions | None = None) ->
     """
     options = options or VerifyOptions()
     names = [str(file) for file in files]
-    if any(name.lower().endswith(".json") for name in names):
+    if any(kind_of(Path(name)) is Kind.MANIFEST for name in names):
         from fade_deploy.api.verify.manifest import verify_manifest
 
         if len(names) > 1:
@@ -149,13 +151,7 @@ class _Verifier:
         """Every candidate against the reference, and what each gave."""
         from fade_deploy.verification.running import RunFailure
 
-        try:
-            expected = self.reference.run_on(batch.tensors)
-        except RunFailure as error:
-            raise InputError(
-                f"{self.reference.run.name}, the reference, can't run {batch.name}: {error}; expected one that runs: "
-                "give another --shapes, or another file first"
-            ) from error
+        expected = outputs_of(self.reference, batch)
         outputs = {self.reference.run.name: expected}
         found = []
         for candidate in self.subjects.candidates:
@@ -174,23 +170,8 @@ class _Verifier:
                 )
                 continue
             outputs[candidate.run.name] = given
-            found.append(self._comparison(candidate, batch, given, expected))
+            found.append(judged(candidate, batch, given, expected, self.interface.head))
         return found, outputs
-
-    def _comparison(self, candidate: Candidate, batch: Batch, given: Arrays, expected: Arrays) -> Comparison:
-        recipe = self.interface.recipe
-        _, trimaps = pictures_in(batch.tensors, mean=recipe.mean, std=recipe.std)
-        return compared(
-            given,
-            expected,
-            run=candidate.run.name,
-            input_name=batch.name,
-            shape=str(batch.shape),
-            source=batch.source,
-            head=self.interface.head,
-            tolerance=candidate.bound,
-            trimaps=trimaps,
-        )
 
     def _used(self, batch: Batch, outputs: Mapping[str, Arrays], *, keep: bool) -> UsedInput:
         kept = None
@@ -226,8 +207,14 @@ class _Verifier:
         from fade_deploy.verification.running import save_inputs, save_outputs
 
         stem = f"{number:02d}_{batch.shape}"
-        save_inputs(folder / f"{stem}_inputs.json", batch.tensors)
-        save_outputs(folder / f"{stem}_outputs.json", outputs)
+        try:
+            save_inputs(folder / f"{stem}_inputs.json", batch.tensors)
+            save_outputs(folder / f"{stem}_outputs.json", outputs)
+        except OSError as error:
+            raise OutputError(
+                f"--save-outputs {folder} can't be written: {error.strerror or error}; free some space, or give "
+                "another folder"
+            ) from error
 
     def _told(self, failing: Comparison, batch: Batch, before: Sequence[UsedInput]) -> _Told:
         """How to see a failure again: its own input, and the smallest shape that still fails."""
@@ -251,7 +238,10 @@ class _Verifier:
     def _command(self, candidate: Candidate, shapes: Sequence[Shape], picture: Path | None) -> str:
         files = list(dict.fromkeys([self.reference.run.file, candidate.run.file]))
         on = [backend for backend in (self.reference.backend, candidate.backend) if backend is not None]
-        return reproducing_command(files, self.options, on=on, shapes=shapes, picture=picture)
+        options = self.options
+        if not any(kind_of(Path(file)) is Kind.ENGINE for file in files):
+            options = replace(options, plugin=AUTOMATIC)  # it was for another file
+        return reproducing_command(files, options, on=on, shapes=shapes, picture=picture)
 
     def _reduced(self, candidate: Candidate, batch: Batch) -> Reduced | None:
         """The smallest shape that still fails, with the same picture or seed."""
@@ -279,7 +269,7 @@ class _Verifier:
             given = candidate.run_on(batch.tensors)
         except RunFailure:
             return True
-        return not self._comparison(candidate, batch, given, expected).passed
+        return not judged(candidate, batch, given, expected, self.interface.head).passed
 
 
 def _make_folder(folder: Path) -> None:
