@@ -20,10 +20,11 @@ from benchmarks.measure import Pace
 from benchmarks.models import MODELS, inputs_of, output_shape
 from benchmarks.native_library import native_library
 from benchmarks.runners import LeftOut, OnnxRuntimeRunner
-from benchmarks.timing import interleaved, quartiles, ratios
+from benchmarks.timing import interleaved, quartiles
 from benchmarks.variants import VARIANTS
 from fade_deploy.contract import Task
 from fade_deploy.graph.passes import MODULE_KEY
+from fade_deploy.timing.rounds import paired_ratios
 
 __all__ = ["GROWN", "GROWTH_VARIANTS", "USUAL", "cut_head", "handed_over", "head_growth"]
 
@@ -74,7 +75,7 @@ def _growth_of(path: Path, library: Path | None, *, threads: int, pace: Pace) ->
         "ms": {
             size: asdict(quartiles([_MILLISECONDS * entry[size] for entry in rounds if size in entry])) for size in runs
         },
-        "growth": asdict(quartiles([ratio / pixels for ratio in ratios(rounds, grown, usual)])),
+        "growth": asdict(quartiles([ratio / pixels for ratio in paired_ratios(rounds, grown, usual)])),
     }
 
 

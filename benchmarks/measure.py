@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.machine import load_average
-from benchmarks.memory import growth_of
 from benchmarks.operators import OperatorCase, OperatorVariant, prepared_operator
 from benchmarks.runners import LeftOut, Runner
-from benchmarks.timing import interleaved, quartiles, ratios
+from benchmarks.timing import interleaved, quartiles
 from benchmarks.variants import ModelCase, Runtime, Variant, prepared
+from fade_deploy.timing.machine import load_average
+from fade_deploy.timing.memory import MemoryUnknown, growth_while
+from fade_deploy.timing.rounds import paired_ratios
 from fade_deploy.tolerances import tolerance
 
 __all__ = ["AnyCase", "AnyVariant", "Pace", "memory_growth", "times"]
@@ -71,7 +72,7 @@ def times(
         milliseconds = [_MILLISECONDS * entry[name] for entry in rounds if name in entry]
         results[name] = {
             "ms": asdict(quartiles(milliseconds)),
-            "ratio": asdict(quartiles(ratios(rounds, name, baseline))),
+            "ratio": asdict(quartiles(paired_ratios(rounds, name, baseline))),
         }
     return {"load": load, "variants": {variant.name: results[variant.name] for variant in variants}}
 
@@ -82,8 +83,8 @@ def memory_growth(case: AnyCase, variant: AnyVariant, *, threads: int, folder: P
         return {"left_out": "the first run compiles"}
     torch.set_num_threads(threads)
     try:
-        return {"mib": growth_of(_prepared(variant, case, threads=threads, folder=folder).run)}
-    except LeftOut as reason:
+        return {"mib": growth_while(_prepared(variant, case, threads=threads, folder=folder).run)}
+    except (LeftOut, MemoryUnknown) as reason:
         return {"left_out": str(reason)}
 
 

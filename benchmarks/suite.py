@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.exports import export_file
 from benchmarks.head_growth import head_growth
 from benchmarks.kept import Kept
-from benchmarks.machine import load_average, stamp
+from benchmarks.machine import stamp
 from benchmarks.measure import AnyCase, AnyVariant, Pace, memory_growth, times
 from benchmarks.models import MODELS
 from benchmarks.native_kernels import native_kernels
@@ -23,6 +23,7 @@ from benchmarks.operators import OPERATOR_BASELINE, OPERATOR_CASES, OperatorCase
 from benchmarks.roofline import work_of
 from benchmarks.runners import LeftOut
 from benchmarks.variants import BASELINE, VARIANTS, ModelCase, is_available, variants_of
+from fade_deploy.timing.machine import load_average
 
 __all__ = ["FULL", "QUICK", "Plan", "measured"]
 

@@ -7,16 +7,12 @@ only some of the rounds, spread evenly, and its ratios are to the baseline of ju
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Quartiles", "Round", "interleaved", "joins", "quartiles", "ratios", "rotated", "rounds_of_each"]
+from fade_deploy.timing.rounds import Round, percentile, seconds_of
 
-Round = Mapping[str, float]  # name -> seconds, of those that joined
-
-_SETTLING = 0.002  # seconds before each run: workers of the previous runtime stop spinning
+__all__ = ["Quartiles", "interleaved", "joins", "quartiles", "rotated", "rounds_of_each"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,17 +31,8 @@ def quartiles(values: Sequence[float]) -> Quartiles:
     Raises:
         ValueError: There are no values.
     """
-    if not values:
-        raise ValueError("quartiles of no values, expected at least one")
-    if len(values) == 1:
-        return Quartiles(first=values[0], median=values[0], third=values[0], count=1)
-    first, median, third = statistics.quantiles(values, n=4, method="inclusive")
+    first, median, third = (percentile(values, percent) for percent in (25, 50, 75))
     return Quartiles(first=first, median=median, third=third, count=len(values))
-
-
-def ratios(rounds: Sequence[Round], name: str, baseline: str) -> list[float]:
-    """Time of ``name`` against that of ``baseline`` in the same round, for each round that both joined."""
-    return [entry[name] / entry[baseline] for entry in rounds if name in entry and baseline in entry]
 
 
 def rounds_of_each(seconds: Mapping[str, float], *, budget: float, fewest: int, most: int) -> dict[str, int]:
@@ -83,18 +70,11 @@ def interleaved(
         most: Rounds at most.
     """
     names = list(runs)
-    warm_up = {name: _seconds(runs[name]) for name in names}
+    warm_up = {name: seconds_of(runs[name]) for name in names}
     counts = rounds_of_each(warm_up, budget=budget, fewest=fewest, most=most)
     rounds = max(counts.values())
     counts[baseline] = rounds
     return [
-        {name: _seconds(runs[name]) for name in rotated(names, i) if joins(i, count=counts[name], rounds=rounds)}
+        {name: seconds_of(runs[name]) for name in rotated(names, i) if joins(i, count=counts[name], rounds=rounds)}
         for i in range(rounds)
     ]
-
-
-def _seconds(run: Callable[[], object]) -> float:
-    time.sleep(_SETTLING)
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start

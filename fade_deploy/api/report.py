@@ -34,7 +34,7 @@ def check_report(target: Path | str, *, force: bool = False) -> None:
     """
     for module in _DRAWING:
         require(module, extra="report")
-    artefact.check_target(Path(target), force=force)
+    artefact.check_target(Path(target), force=force, option="--report")
 
 
 def write_verification_report(

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +10,8 @@ import typer
 from rich.table import Table
 
 from fade_deploy import artefact, optional
-from fade_deploy.cli import command
+from fade_deploy.cli import command, compare_options
+from fade_deploy.cli.compare_options import counted
 
 if TYPE_CHECKING:
     from fade_deploy.api.bench.bench import Against, Benchmark, Candidate, CaseTimes
@@ -50,9 +48,7 @@ def bench(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="JSON file for a later --against.", show_default=False)
     ] = None,
-    report: Annotated[
-        Path | None, typer.Option(help="HTML page to write, one file that opens offline.", show_default=False)
-    ] = None,
+    report: compare_options.ReportOption = None,
     against: Annotated[
         Path | None,
         typer.Option(help="An earlier -o: exit code 1 where something got slower beyond noise.", show_default=False),
@@ -67,16 +63,17 @@ def bench(
     recipe: Annotated[
         str, typer.Option(help="Recipe name or .toml file, of checkpoints.", show_default="their model's")
     ] = "",
-    ema: Annotated[bool, typer.Option("--ema", help="Use the averaged weights of a checkpoint with both.")] = False,
+    ema: compare_options.EmaFlag = False,
     library: command.LibraryOption = "auto",
-    force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
+    plugin: compare_options.PluginOption = "auto",
+    force: compare_options.ForceFlag = False,
     as_json: command.JsonFlag = False,
     quiet: command.Quiet = False,
 ) -> command.Outcome:
     """Time checkpoints, .onnx files and engines beside each other: latency, throughput, memory, load time, accuracy.
 
     Runs are interleaved in one process, so ratios hold where milliseconds drift; memory and load times are of processes
-    of their own. Accuracy is against the first file on the same picture, and is told, not judged: see fade-verify.
+    of their own. Accuracy is against the first file on a made picture, and is told, not judged: see fade-verify.
 
     Examples:
 
@@ -108,18 +105,23 @@ def bench(
         recipe=recipe,
         ema=ema,
         library=library,
+        plugin=plugin,
     )
+    compare_options.check_targets(files, output, report)
     if output is not None:
         artefact.check_target(output, force=force)
     if report is not None:
         check_report(report, force=force)
     with command.progress(quiet=quiet):
         result = bench_files(files, options)
-    if output is not None:
-        artefact.write(output, artefact.json_bytes(result.as_dict()))
+        if output is not None:
+            artefact.write(output, artefact.json_bytes(result.as_dict()))
+        if report is not None:
+            write_benchmark_report(result, report, command=compare_options.command_line("fade-bench"), force=force)
+    outcome = _outcome(result, output, show_placement=providers)
     if report is not None:
-        write_benchmark_report(result, report, command=shlex.join(["fade-bench", *sys.argv[1:]]), force=force)
-    return _outcome(result, output, show_placement=providers)
+        outcome.lines.append(f"report: {report}")
+    return outcome
 
 
 def _outcome(result: Benchmark, output: Path | None, *, show_placement: bool) -> command.Outcome:
@@ -127,7 +129,7 @@ def _outcome(result: Benchmark, output: Path | None, *, show_placement: bool) ->
     outcome = command.Outcome(
         artefact=str(output or result.candidates[0].file),
         passed=result.passed,
-        detail=f"{_counted(result.candidates, 'candidate')}, {_counted(result.shapes, 'shape')}"
+        detail=f"{counted(result.candidates, 'candidate')}, {counted(result.shapes, 'shape')}"
         + (f", {slower} of {len(result.against.changes)} slower" if result.against else ""),
         document=result.as_dict(),
     )
@@ -145,12 +147,18 @@ def _outcome(result: Benchmark, output: Path | None, *, show_placement: bool) ->
     )
     outcome.lines.append(", ".join(f"{name} {version}" for name, version in result.versions.items()))
     outcome.lines += [f"polygraphy, {times.name}: {times.explanation}" for times in result.polygraphy]
-    outcome.lines += [f"note: {note}" for note in (*result.notes, *(result.against.notes if result.against else ()))]
+    outcome.lines += [f"note: {note}" for note in _notes(result)]
     return outcome
 
 
-def _counted(things: Sequence[object], name: str) -> str:
-    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
+def _notes(result: Benchmark) -> list[str]:
+    reasons = dict.fromkeys(case.memory.reason for candidate in result.candidates for case in candidate.cases)
+    return [
+        *result.notes,
+        *result.doubts,
+        *(f"memory is not known: {reason}" for reason in reasons if reason),
+        *(result.against.notes if result.against else ()),
+    ]
 
 
 def _candidate_table(result: Benchmark, numbers: dict[str, str]) -> Table:
@@ -190,9 +198,9 @@ def _time_cells(candidate: Candidate, case: CaseTimes, number: str, on_gpu: bool
     return [
         str(case.shape),
         number,
-        *(f"{case.milliseconds(percent):.4g}" for percent in (50, 90, 99)),
+        *(_rounded(case.milliseconds(percent), 4) for percent in (50, 90, 99)),
         str(len(case.seconds)),
-        f"{case.pictures_per_second:.3g}",
+        _rounded(case.pictures_per_second, 3),
         f"{case.ratio(50):.2f} ({case.ratio(25):.2f}-{case.ratio(75):.2f})",
         "-" if case.memory.run_mib is None else f"{case.memory.run_mib:.0f}",
         *(["-" if case.memory.gpu_mib is None else f"{case.memory.gpu_mib:.0f}"] if on_gpu else []),
@@ -216,13 +224,18 @@ def _change_table(against: Against, numbers: dict[str, str]) -> Table:
         table.add_row(
             change.shape,
             numbers[change.name],
-            f"{change.before_ms:.4g}",
-            f"{change.now_ms:.4g}",
+            _rounded(change.before_ms, 4),
+            _rounded(change.now_ms, 4),
             f"{change.ratio:.3f}",
             f"{change.low:.3f}-{change.high:.3f}",
             str(change.verdict),
         )
     return table
+
+
+def _rounded(value: float, digits: int) -> str:
+    """To that many digits or to a whole number, never with an exponent: 0.0512, 51.2, 5120."""
+    return f"{value:.{digits}g}" if value < 10 ** (digits - 1) else f"{value:.0f}"
 
 
 def main() -> None:

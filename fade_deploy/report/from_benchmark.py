@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from fade_deploy.recipe import Shape
 from fade_deploy.report.content import (
     Block,
     Cell,
@@ -22,10 +23,9 @@ from fade_deploy.report.content import (
     Tone,
     Verdict,
 )
-from fade_deploy.report.number_text import counted, error_text, percent, size_text
+from fade_deploy.report.number_text import counted, error_text, percent, rate_text, size_text
 from fade_deploy.timing import against as earlier
 from fade_deploy.timing.benchmark import Benchmark, Candidate, CaseTimes
-from fade_deploy.timing.machine import is_busy
 
 __all__ = ["benchmark_report"]
 
@@ -42,7 +42,7 @@ def benchmark_report(result: Benchmark, *, command: str, sections: Sequence[Sect
     Args:
         result: What was measured.
         command: The command line that measured it.
-        sections: Further chapters, which stand before notes and provenance.
+        sections: Further chapters, which stand before provenance.
     """
     return Report(
         title=", ".join(dict.fromkeys(Path(one.file).name for one in result.candidates)),
@@ -65,16 +65,13 @@ def _numbered(result: Benchmark) -> list[tuple[int, Candidate]]:
 
 
 def _verdict(result: Benchmark) -> Verdict:
-    lines = [_told_ratio(result, candidate) for candidate in result.candidates if candidate.name != result.baseline]
-    if is_busy(result.load, result.machine.cores):
-        lines.append(
-            f"The machine was busy (load average {result.load:g} on {counted(result.machine.cores, 'core')}): "
-            "ratios hold, times are too long."
-        )
+    lines = [f"Beware: {doubt}." for doubt in result.doubts]
+    lines += [_told_ratio(result, candidate) for candidate in result.candidates if candidate.name != result.baseline]
+    lines += [f"Note: {note}." for note in result.notes]
     if result.against is None:
         shape = result.shapes[0]
-        fastest = min(result.candidates, key=lambda one: _case(one, str(shape)).milliseconds(50))
-        milliseconds = _case(fastest, str(shape)).milliseconds(50)
+        fastest = min(result.candidates, key=lambda one: one.cases[0].milliseconds(50))
+        milliseconds = fastest.cases[0].milliseconds(50)
         headline = f"Fastest at {shape}: {fastest.name}, {_milliseconds(milliseconds)} ms at the median."
         return Verdict(tone=Tone.NEUTRAL, word="MEASURED", headline=headline, lines=tuple(lines))
     slower = [f"{change.name} at {change.shape}: {change.ratio:.2f} times as long" for change in result.against.slower]
@@ -95,8 +92,8 @@ def _told_ratio(result: Benchmark, candidate: Candidate) -> str:
     )
 
 
-def _case(candidate: Candidate, shape: str) -> CaseTimes:
-    return next(case for case in candidate.cases if str(case.shape) == shape)
+def _case(candidate: Candidate, shape: Shape) -> CaseTimes:
+    return next(case for case in candidate.cases if case.shape == shape)
 
 
 def _milliseconds(value: float) -> str:
@@ -104,13 +101,14 @@ def _milliseconds(value: float) -> str:
 
 
 def _runtimes(result: Benchmark) -> Section:
-    rows = []
+    has_labels = any(case.accuracy.label_agreement is not None for one in result.candidates for case in one.cases)
+    rows: list[tuple[Cell | str, ...]] = []
     for number, candidate in _numbered(result):
-        errors = [case.accuracy.max_error for case in candidate.cases]
-        shares = [case.accuracy.label_agreement for case in candidate.cases]
-        known_errors = [error for error in errors if error is not None]
-        known_shares = [share for share in shares if share is not None]
-        worst = math.nan if any(math.isnan(error) for error in known_errors) else max(known_errors, default=None)
+        errors = [case.accuracy.max_error for case in candidate.cases if case.accuracy.max_error is not None]
+        shares = [
+            case.accuracy.label_agreement for case in candidate.cases if case.accuracy.label_agreement is not None
+        ]
+        worst = math.nan if any(math.isnan(error) for error in errors) else max(errors, default=None)
         rows.append(
             (
                 Cell(text=candidate.name, number=number),
@@ -119,31 +117,23 @@ def _runtimes(result: Benchmark) -> Section:
                 size_text(candidate.file_bytes),
                 f"{candidate.load:.2f}",
                 error_text(worst),
-                percent(min(known_shares)) if known_shares else "-",
+                *([percent(min(shares)) if shares else "-"] if has_labels else []),
             )
         )
-    columns = (
+    columns = [
         Column("run"),
         Column("computed by"),
         Column("precision"),
-        Column("file", is_number=True),
-        Column("load, s", is_number=True),
-        Column("max error", is_number=True),
-        Column("same labels", is_number=True),
-    )
-    reasons = {
-        f"{candidate.name}: {case.accuracy.reason}."
-        for candidate in result.candidates
-        for case in candidate.cases
-        if case.accuracy.reason
-    }
-    note = " ".join([f"Errors are against {result.reference}, on the same picture, the worst of all shapes.", *reasons])
-    return Section(title="Runtimes", blocks=(Table(title="", columns=columns, rows=tuple(rows), note=note),))
+        *(Column(name, is_number=True) for name in ("file", "load, s", "max error")),
+        *([Column("same labels", is_number=True)] if has_labels else []),
+    ]
+    note = f"Errors are against {result.reference}, on the same made picture, the worst of all shapes."
+    return Section(title="Runtimes", blocks=(Table(title="", columns=tuple(columns), rows=tuple(rows), note=note),))
 
 
 def _latency(result: Benchmark) -> Section:
     blocks: list[Block] = []
-    for shape in map(str, result.shapes):
+    for shape in result.shapes:
         cases = [(number, candidate, _case(candidate, shape)) for number, candidate in _numbered(result)]
         series = tuple(
             Series(
@@ -154,49 +144,40 @@ def _latency(result: Benchmark) -> Section:
             )
             for number, candidate, case in cases
         )
-        blocks += [Latencies(title=f"Latency at {shape}", series=series), _times_table(result, shape, cases)]
+        blocks += [Latencies(title=f"Latency at {shape}", series=series), _times_table(result, cases)]
     return Section(
         title="Latency",
-        intro="Dots are single runs; the box holds the middle half, the bar is the median, the ticks are p90 and p99.",
+        intro="Dots are single runs; the box holds the middle half, the bar is the median, the ticks are p90 and p99. "
+        f"Of fewer than 100 runs p99 lies between the two slowest. The baseline is {result.baseline}; a ratio is taken "
+        "within each round, and told as median and quartiles. Memory is what a process of its own grew by in its first "
+        "run.",
         blocks=tuple(blocks),
     )
 
 
-def _times_table(result: Benchmark, shape: str, cases: Sequence[tuple[int, Candidate, CaseTimes]]) -> Table:
-    rows = tuple(
+def _times_table(result: Benchmark, cases: Sequence[tuple[int, Candidate, CaseTimes]]) -> Table:
+    has_gpu = any(case.memory.gpu_mib is not None for _, _, case in cases)
+    rows: tuple[tuple[Cell | str, ...], ...] = tuple(
         (
             Cell(text=candidate.name, number=number),
             _milliseconds(case.milliseconds(50)),
             _milliseconds(case.milliseconds(90)),
             _milliseconds(case.milliseconds(99)),
-            f"{case.pictures_per_second:.1f}",
+            rate_text(case.pictures_per_second),
             f"{case.ratio(50):.3f} ({case.ratio(25):.3f} to {case.ratio(75):.3f})",
             _mib(case.memory.run_mib),
-            _mib(case.memory.gpu_mib),
+            *([_mib(case.memory.gpu_mib)] if has_gpu else []),
         )
         for number, candidate, case in cases
     )
-    columns = [
-        "p50, ms",
-        "p90, ms",
-        "p99, ms",
-        "pictures a second",
-        "time to the baseline's",
-        "memory, MiB",
-        "GPU, MiB",
-    ]
+    columns = ["p50, ms", "p90, ms", "p99, ms", "pictures a second", "ratio to the baseline", "memory, MiB"]
+    columns += ["GPU, MiB"] if has_gpu else []
     reasons = dict.fromkeys(case.memory.reason for _, _, case in cases if case.memory.reason)
     return Table(
         title="",
         columns=(Column("run"), *(Column(name, is_number=True) for name in columns)),
         rows=rows,
-        note=" ".join(
-            [
-                f"The ratio is to {result.baseline}, within each round: its median, and its quartiles. Memory is what "
-                "a process of its own grew by in its first run.",
-                *(f"Not known: {reason}." for reason in reasons),
-            ]
-        ),
+        note=" ".join(f"Not known: {reason}." for reason in reasons),
     )
 
 
@@ -222,7 +203,7 @@ def _throughput(result: Benchmark) -> Section:
             Series(
                 number=number,
                 name=candidate.name,
-                values=tuple(_case(candidate, f"{batch}x{height}x{width}").pictures_per_second for batch in batches),
+                values=tuple(_case(candidate, Shape(batch, height, width)).pictures_per_second for batch in batches),
             )
             for number, candidate in _numbered(result)
         )
@@ -296,9 +277,8 @@ def _provenance(result: Benchmark, command: str) -> Section:
         ("date", result.date),
     )
     return Section(
-        title="Notes and provenance",
+        title="Provenance",
         blocks=(
-            *(Note(note) for note in result.notes),
             Facts(title="Files", items=tuple((file, f"sha256 {digest}") for file, digest in files.items())),
             Facts(title="Machine", items=(*machine, *settings)),
             Facts(title="Versions", items=tuple(result.versions.items())),

@@ -39,7 +39,7 @@ def verification_report(result: Verification, *, command: str, sections: Sequenc
     Args:
         result: What was found.
         command: The command line that found it.
-        sections: Further chapters, which stand before notes and provenance.
+        sections: Further chapters, which stand before provenance.
     """
     return Report(
         title=", ".join(dict.fromkeys(Path(run.file).name for run in (result.reference, *result.runs))),
@@ -84,6 +84,7 @@ def _verdict(result: Verification) -> Verdict:
     lines += [f"Beyond its gate: {scored.run}, {_differences(scored)}." for scored in gated]
     if result.reduced is not None:
         lines.append(f"The smallest shape that still fails is {result.reduced.shape}.")
+    lines += [f"Note: {note}." for note in result.notes]
     commands = [result.command, result.reduced.command if result.reduced else ""]
     return Verdict(
         tone=Tone.GOOD if result.passed else Tone.BAD,
@@ -238,41 +239,40 @@ def _errors(result: Verification) -> Section:
         measured = [found.measures for found in result.comparisons if found.run == run and found.measures]
         if not measured:
             continue
-        counts = [sum(bin_) for bin_ in zip(*(measures.histogram for measures in measured), strict=True)]
+        # The first bin holds what is equal, and has no place on the axis.
+        equal, *counts = [sum(bin_) for bin_ in zip(*(measures.histogram for measures in measured), strict=True)]
         values = sum(measures.values for measures in measured)
         bound = result.bounds.get(run)
         series.append(
             Series(
                 number=number,
                 name=run,
-                values=(
-                    0.0,
-                    *map(float, counts[1:]),
-                ),  # the first bin holds what is equal, and has no place on the axis
-                detail=f"{counted(values, 'value')}, {percent(counts[0] / values)} closer than 1e-10",
+                values=(0.0, *map(float, counts)),
+                detail=f"{counted(values, 'value')}, {percent(equal / values)} closer than "
+                f"{error_text(HISTOGRAM_EDGES[1])}",
                 bound=bound.atol if bound and bound.atol > 0 else None,
             )
         )
-    blocks: tuple[Block, ...] = (Note("Labels are equal or not: there are no distances to count."),)
-    if not any(found.measures for found in result.comparisons) and result.head != "labels":
-        blocks = (Note("Left out: no output could be compared value by value."),)
+    block: Block
     if series:
-        plot = Histogram(
+        block = Histogram(
             title="How far values are from the reference",
             edges=HISTOGRAM_EDGES,
             series=tuple(series),
             note="All inputs together. The dashed line is the absolute tolerance; a larger error may still be within "
             "the relative one.",
         )
-        blocks = (plot,)
-    return Section(title="Errors", blocks=blocks)
+    elif result.head == "labels":
+        block = Note("Labels are equal or not: there are no distances to count.")
+    else:
+        block = Note("Left out: no output could be compared value by value.")
+    return Section(title="Errors", blocks=(block,))
 
 
 def _provenance(result: Verification, command: str) -> Section:
     runs = [result.reference, *result.runs]
     files = {run.file: run.sha256 for run in runs}
     bounds = {run.tolerance or "given": result.bounds[run.name] for run in result.runs if run.name in result.bounds}
-    notes: list[Block] = [Note(note) for note in result.notes]
     facts = [
         Facts(title="Files", items=tuple((file, f"sha256 {digest}") for file, digest in files.items())),
         Facts(
@@ -289,6 +289,6 @@ def _provenance(result: Verification, command: str) -> Section:
         Facts(title="Measured on", items=tuple((name, str(value)) for name, value in result.about.items())),
     ]
     return Section(
-        title="Notes and provenance",
-        blocks=(*notes, *(fact for fact in facts if fact.items), Commands(title="To reproduce", lines=(command,))),
+        title="Provenance",
+        blocks=(*(fact for fact in facts if fact.items), Commands(title="To reproduce", lines=(command,))),
     )

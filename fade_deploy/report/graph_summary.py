@@ -109,7 +109,12 @@ def _operator_table(summaries: Sequence[GraphSummary]) -> Table:
     ]
     totals = ("all", *(str(summary.operators.total()) for summary in summaries))
     columns = [Column(Path(summary.file).name, is_number=True) for summary in summaries]
-    return Table(title="Nodes by operator", columns=(Column("operator"), *columns), rows=(totals, *rows))
+    return Table(
+        title="Nodes by operator",
+        columns=(Column("operator"), *columns),
+        rows=(totals, *rows),
+        note="An operator of domain fade counts once; the standard operators that it stands for are not counted.",
+    )
 
 
 def _module_table(summary: GraphSummary) -> Table:

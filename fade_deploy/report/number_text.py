@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["bound_text", "counted", "difference_text", "error_text", "millions", "percent", "score_text", "size_text"]
+__all__ = [
+    "bound_text",
+    "counted",
+    "difference_text",
+    "error_text",
+    "millions",
+    "percent",
+    "rate_text",
+    "score_text",
+    "size_text",
+]
 
 
 def error_text(value: float | None) -> str:
@@ -35,6 +45,11 @@ def difference_text(value: float) -> str:
         return "NaN"
     size = error_text(abs(value)) if abs(value) < 1e-3 else f"{abs(value):.2g}"
     return size if value == 0 else f"{'+' if value > 0 else '-'}{size}"
+
+
+def rate_text(rate: float) -> str:
+    """Pictures a second: three digits below ten, whole tenths above."""
+    return f"{rate:.1f}" if rate >= 10 else f"{rate:.3g}"
 
 
 def percent(share: float) -> str:

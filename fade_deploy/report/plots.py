@@ -28,10 +28,12 @@ COLOURS = 8  # that the page has for runs; a ninth run has the first's again, an
 _WIDTH = 5.0  # inches of 72 points: about the width of a phone
 _INK, _LINE = "#0a0b0c", "#0d0e0f"  # stand for the page's variables until the SVG is written
 _POINTS = 160  # samples that are drawn of a run, evenly through its ranking
+_LABEL = 0.07  # of the plot's height: a line of text
+_FAR = 15  # times as long, from which on latencies are drawn on a logarithmic axis
 _SETTINGS = {
     "svg.fonttype": "none",  # letters, not outlines
     "text.parse_math": False,
-    "font.size": 9,
+    "font.size": 10,
     "axes.edgecolor": _LINE,
     "axes.labelcolor": _INK,
     "axes.spines.top": False,
@@ -57,25 +59,31 @@ def histogram_svg(plot: Histogram) -> str:
     counts = np.array([series.values for series in plot.series])
     bounds = [series.bound for series in plot.series if series.bound]
     used = np.flatnonzero(counts.sum(0))
-    low, high = (edges[used[0]], edges[used[-1] + 1]) if used.size else (edges[0], edges[-1])
+    ends = [*bounds, *((edges[used[0]], edges[used[-1] + 1]) if used.size else (edges[0], edges[-1]))]
+    # Whole powers of ten; the line of a tolerance stays off the edge.
+    limits = 10.0 ** math.floor(math.log10(min(ends))), 10.0 ** math.ceil(math.log10(1.5 * max(ends)))
     with _drawn(plot.title, 0.7 * len(plot.series) + 0.6) as (figure, written):
         rows = figure.subplots(len(plot.series), 1, sharex=True, squeeze=False)[:, 0]
         for axes, series, row in zip(rows, plot.series, counts, strict=True):
             shares = row / max(1.0, row.sum())
             axes.stairs(np.maximum(shares, 1e-9), edges, fill=True, baseline=1e-9, color=_colour(series))
-            axes.set(xscale="log", yscale="log", ylim=(1e-7, 1.5), xlim=(min([low, *bounds]), max([high, *bounds]) * 2))
+            axes.set(xscale="log", yscale="log", ylim=(1e-7, 1.5), xlim=limits)
             axes.set_yticks([1e-6, 1e-3, 1], ["1e-6", "0.001", "1"])
             axes.set_yticks([], minor=True)
             _label_row(axes, series)
             if series.bound:
                 axes.axvline(series.bound, color=_INK, linewidth=1, linestyle=(0, (4, 3)))
         _power_ticks(rows[-1])
-        rows[-1].set_xlabel("absolute error (left: share of the values)")
+        rows[-1].set_xlabel("absolute error (left: share of the values that differ)")
     return written()
 
 
 def latencies_svg(plot: Latencies) -> str:
-    """A row for each run: samples as dots, quartiles as a box, the median as a line, p90 and p99 as ticks."""
+    """A row for each run: samples as dots, quartiles as a box, the median as a line, p90 and p99 as ticks.
+
+    The axis starts at zero, unless the slowest takes so much longer that the fastest would be a line at its edge.
+    """
+    medians = [float(np.median(series.values)) for series in plot.series]
     with _drawn(plot.title, 0.45 * len(plot.series) + 0.6) as (figure, written):
         axes = figure.subplots()
         for row, series in enumerate(plot.series):
@@ -92,10 +100,13 @@ def latencies_svg(plot: Latencies) -> str:
                 axes.plot([value, value], [row - 0.2, row + 0.04], color=colour, linewidth=1.2)
         axes.set_yticks(range(len(plot.series)), [str(series.number) for series in plot.series])
         axes.set_ylim(len(plot.series) - 0.4, -0.6)
-        axes.set_xlim(left=0)
+        if max(medians) > _FAR * min(medians):
+            _logarithmic(axes)
+        else:
+            axes.set_xlim(left=0)
+            axes.set_xlabel("milliseconds")
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", length=0)
-        axes.set_xlabel("milliseconds")
     return written()
 
 
@@ -103,13 +114,18 @@ def throughput_svg(plot: Throughput) -> str:
     """Pictures a second over the batch size."""
     with _drawn(plot.title, 2.6) as (figure, written):
         axes = figure.subplots()
+        places = range(len(plot.batches))
         for series in plot.series:
-            places = range(len(plot.batches))
             axes.plot(places, series.values, "o-", color=_colour(series), markersize=4, linewidth=1.5)
-            end = (places[-1], series.values[-1])
-            axes.annotate(str(series.number), end, (6, -3), textcoords="offset points", color=_INK)
         axes.set_xticks(range(len(plot.batches)), [str(batch) for batch in plot.batches])
         axes.set_ylim(bottom=0)
+        height = math.inf  # of the number above: those of lines that end together would hide each other
+        for series in sorted(plot.series, key=lambda series: -series.values[-1]):
+            height = min(series.values[-1], height - _LABEL * axes.get_ylim()[1])
+            end = (places[-1], height)
+            axes.annotate(
+                str(series.number), end, (6, -3), textcoords="offset points", color=_INK, annotation_clip=False
+            )
         axes.set_xlabel("batch size (left: pictures a second)")
     return written()
 
@@ -147,6 +163,17 @@ def _colour(series: Series) -> str:
 
 def _label_row(axes: Axes, series: Series) -> None:
     axes.text(0.995, 0.93, str(series.number), transform=axes.transAxes, ha="right", va="top", fontweight="bold")
+
+
+def _logarithmic(axes: Axes) -> None:
+    axes.set_xscale("log")
+    low, high = (math.log10(limit) for limit in axes.get_xlim())
+    steps = (1, 2, 5) if high - low < 3 else (1,)
+    ticks = [step * 10.0**power for power in range(math.floor(low), math.ceil(high)) for step in steps]
+    ticks = [tick for tick in ticks if low <= math.log10(tick) <= high]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel("milliseconds, logarithmic")
 
 
 def _power_ticks(axes: Axes) -> None:

@@ -90,7 +90,7 @@ def _gallery(result: Verification, used: UsedInput, kept: KeptPicture, numbers: 
     if errors and high == 0 and all_finite:
         notes.append("Every run gave exactly the reference's values here.")
     if not all_finite:
-        notes.append("Cyan is not a number.")
+        notes.append("Cyan is NaN or infinite.")
     if len(runs) > _RUNS:
         notes.append(f"{counted(len(runs) - _RUNS, 'more run')} not shown.")
     return Gallery(

@@ -18,9 +18,7 @@ __all__ = ["Accuracy", "accuracy_of"]
 class Accuracy:
     """One output against the reference's, on the same picture."""
 
-    max_error: (
-        float | None
-    )  # absolute; None for labels, and where the two can't be compared; nan where one is not finite
+    max_error: float | None  # absolute, nan where a value is not finite; None of labels, and of what can't be compared
     label_agreement: float | None  # share of the pixels with the reference's label, 0..1; None without classes
     reason: str = ""  # why they can't be compared
 

@@ -8,6 +8,7 @@ the machine drifts between two; that is the margin.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -127,7 +128,7 @@ def earlier_benchmark(path: Path, *, form: int) -> dict[str, Any]:
 def earlier_times(document: Mapping[str, Any]) -> dict[tuple[str, str], list[float]]:
     """(candidate, shape) -> seconds of every run."""
     return {
-        (candidate["name"], case["shape"]): [float(one) for one in case["seconds"]]
+        (str(candidate["name"]), str(case["shape"])): [float(one) for one in case["seconds"]]
         for candidate in document["candidates"]
         for case in candidate["cases"]
     }
@@ -140,10 +141,12 @@ def _fault(document: Mapping[str, Any]) -> str:
             return f"has no '{name}'"
     try:
         times = earlier_times(document)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return "has a candidate without times"
-    if any(not seconds or not min(seconds) > 0 for seconds in times.values()):
-        return "has times that are not positive"
+    if not times:
+        return "has no times"
+    if any(not seconds or not all(0 < one < math.inf for one in seconds) for seconds in times.values()):
+        return "has times that are not positive numbers"
     return ""
 
 

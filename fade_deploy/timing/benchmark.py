@@ -6,6 +6,7 @@ compares itself with it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -132,6 +133,19 @@ class Benchmark:
     polygraphy: tuple[PolygraphyTimes, ...] = ()
     against: Against | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Outputs that are not finite or can't be compared, a sentence each: speed says nothing of those."""
+        found = []
+        for candidate in self.candidates:
+            for accuracy in (case.accuracy for case in candidate.cases):
+                if accuracy.reason:
+                    found.append(f"{candidate.name} is not compared with {self.reference}: {accuracy.reason}")
+                elif accuracy.max_error is not None and math.isnan(accuracy.max_error):
+                    names = dict.fromkeys((candidate.name, self.reference))
+                    found.append(f"the output of {' or of '.join(names)} has values that are not finite")
+        return tuple(dict.fromkeys(found))
 
     @property
     def passed(self) -> bool:

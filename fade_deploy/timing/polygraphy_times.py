@@ -44,9 +44,9 @@ class PolygraphyTimes:
         checks = 1000 * percentile(_differences(self.polygraphy, self.plain), 50)
         bound, theirs = (1000 * percentile(times, 50) for times in (self.bound, self.polygraphy))
         difference = 1000 * percentile(whole, 50)
-        line = f"{theirs:.2f} ms, bound {bound:.2f} ms: {difference:+.2f} ms"
+        line = f"{theirs:.2f} ms, bound {bound:.2f} ms: {difference:+.2f} ms within a round"
         if abs(difference) < _CERTAIN * 1000 * _standard_error(whole):
-            return f"{line}, within the noise"
+            return f"{line}, which is noise"
         return (
             f"{line}; {binding:+.2f} of it for running without binding (copying as much alone takes "
             f"{1000 * percentile(self.copy, 50):.2f}), {checks:+.2f} for Polygraphy's own work"

@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-__all__ = ["Round", "interleaved", "paired_ratios", "percentile", "periods_of", "warmed_up"]
+__all__ = ["Round", "interleaved", "paired_ratios", "percentile", "periods_of", "seconds_of", "warmed_up"]
 
 Round = Mapping[str, float]  # name -> seconds, of those that joined
 
 _WARM_UPS = 2  # onnxruntime plans its memory in the first run at a size, and allocates by the plan in the second
 _NEAREST = 2**0.5  # half of the way to the next power of two
-_SETTLING = 0.002  # seconds before each run: workers of the run before stop waiting for more
+_SETTLING = 0.002  # seconds
 
 
 def interleaved(runs: Mapping[str, Callable[[], object]], periods: Mapping[str, int], rounds: int) -> list[Round]:
@@ -36,7 +36,7 @@ def interleaved(runs: Mapping[str, Callable[[], object]], periods: Mapping[str, 
         joined = tuple(name for name in runs if index % periods[name] == 0)
         start = turns[joined] % len(joined)  # each set of names rotates by itself: none has a place of its own
         turns[joined] += 1
-        timed.append({name: _seconds(runs[name]) for name in (*joined[start:], *joined[:start])})
+        timed.append({name: seconds_of(runs[name]) for name in (*joined[start:], *joined[:start])})
     return timed
 
 
@@ -45,7 +45,7 @@ def warmed_up(runs: Mapping[str, Callable[[], object]]) -> dict[str, float]:
     for _ in range(_WARM_UPS - 1):
         for run in runs.values():
             run()
-    return {name: _seconds(run) for name, run in runs.items()}
+    return {name: seconds_of(run) for name, run in runs.items()}
 
 
 def periods_of(each: Mapping[str, float], *, seconds: float, fewest: int, most: int) -> tuple[dict[str, int], int]:
@@ -88,7 +88,8 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return float(np.percentile(np.asarray(values, np.float64), percent))
 
 
-def _seconds(run: Callable[[], object]) -> float:
+def seconds_of(run: Callable[[], object]) -> float:
+    """Seconds of one run, after a pause in which the workers of the run before go to sleep."""
     time.sleep(_SETTLING)
     start = time.perf_counter()
     run()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,21 +16,24 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
+from fade_deploy.api.bench import worker
 from fade_deploy.api.bench.against import compared_with
-from fade_deploy.api.bench.bench import _explained, bench
+from fade_deploy.api.bench.bench import bench
+from fade_deploy.api.bench.checks import check_shared
 from fade_deploy.api.bench.files import timed_shapes
-from fade_deploy.api.bench.loading import load
+from fade_deploy.api.bench.loading import load, native_way
 from fade_deploy.api.bench.options import BenchOptions, batches_of, providers_of, sizes_of
 from fade_deploy.api.bench.processes import fresh_process
-from fade_deploy.api.bench.ways import Way, placement_of
+from fade_deploy.api.bench.ways import Loaded, Way, placement_of
+from fade_deploy.api.verify.runners import Kind
 from fade_deploy.contract import Head
-from fade_deploy.errors import FadeDeployError, InputError, RecipeError
+from fade_deploy.errors import FadeDeployError, InputError
 from fade_deploy.provider import Provider
 from fade_deploy.recipe import Shape
 from fade_deploy.runtimes.engine import LoadedEngine
-from fade_deploy.runtimes.native_libraries import NONE, NativeLibrary
-from fade_deploy.timing.against import Verdict
-from fade_deploy.timing.benchmark import Benchmark
+from fade_deploy.runtimes.native_libraries import AUTOMATIC, NONE, NativeLibrary
+from fade_deploy.timing.against import Verdict, earlier_benchmark
+from fade_deploy.timing.benchmark import FORM, Benchmark
 from tests.serve.engine_manifest import ENGINE, engine_files
 from tests.serve.matting_file import matting_file
 
@@ -178,9 +182,22 @@ def test_inputs_are_of_the_files_own_type(fixed_onnx: Path) -> None:
 
 def test_a_file_is_opened_in_standard_and_in_native_operators(tiny_onnx: Path) -> None:
     standard = load(Way(file=str(tiny_onnx), threads=1))
-    assert (standard.has_fade, standard.native) == (True, False)
+    assert not standard.native
     assert standard.refusal(Shape(1, 64, 96)) == ""
     assert standard.refusal(Shape(1, 64, 100)) == "takes multiples of 32"
+    if HAS_NATIVE:
+        way = native_way(standard, AUTOMATIC)
+        assert way is not None
+        assert load(way).native
+    assert native_way(standard, NONE) is None
+
+
+@pytest.mark.skipif(not HAS_NATIVE, reason="no library of native operators is installed")
+def test_a_library_for_a_file_without_our_operators_is_refused(tmp_path: Path) -> None:
+    standard = load(Way(file=str(matting_file(tmp_path)), threads=1))
+    assert native_way(standard, AUTOMATIC) is None
+    with pytest.raises(InputError, match=r"has no fade operator, so --library .* does nothing: leave it out"):
+        native_way(standard, str(NativeLibrary.ONNXRUNTIME_CPU.installed))
 
 
 def test_a_library_that_runs_nothing_is_refused(tiny_onnx: Path) -> None:
@@ -211,16 +228,18 @@ def test_lists_are_read(read: Any, text: str, expected: Any) -> None:
         (batches_of, "1,0", "--batches has '0'"),
         (batches_of, "1,,2", "--batches has ''"),
         (batches_of, "²", "--batches has '²'"),
-        (sizes_of, "64", "shape '1x64'"),
+        (sizes_of, "64", "--shapes has '64', expected HxW"),
+        (sizes_of, "64x64,3x64x64", "--shapes has '3x64x64', expected HxW"),
     ],
 )
 def test_lists_that_are_none_are_told(read: Any, text: str, told: str) -> None:
-    with pytest.raises((InputError, RecipeError)) as refused:
+    with pytest.raises(InputError) as refused:
         read(text)
     assert told in str(refused.value)
 
 
-def test_an_engine_is_opened_by_its_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Loaded:
     """With a stand-in for TensorRT and its GPU, neither of which is here."""
 
     class Runner:
@@ -229,20 +248,47 @@ def test_an_engine_is_opened_by_its_manifest(tmp_path: Path, monkeypatch: pytest
         def activate(self) -> None:
             self.active = True
 
-    path = engine_files(tmp_path)
+    def load_engine(path: Path, plugin: str) -> LoadedEngine:
+        assert plugin == "my_plugin.so"
+        return LoadedEngine(engine=None, manifest=ENGINE, logger=None, runner=runner)
+
     runner = Runner()
-    engine = LoadedEngine(engine=None, manifest=ENGINE, logger=None, runner=runner)
-    monkeypatch.setattr("fade_deploy.runtimes.engine.load_engine", lambda given, plugin: engine)
-    loaded = load(Way(file=str(path), threads=1))
+    monkeypatch.setattr("fade_deploy.runtimes.engine.load_engine", load_engine)
+    loaded = load(Way(file=str(engine_files(tmp_path)), threads=1, plugin="my_plugin.so"))
     assert runner.active
-    assert (loaded.label, loaded.runtime, loaded.head) == ("engine", "tensorrt 10.16.1.11", Head.ALPHA)
-    assert {name: array.shape for name, array in loaded.inputs(Shape(1, 256, 512)).items()} == {
+    return loaded
+
+
+def test_an_engine_is_opened_by_its_manifest(engine: Loaded) -> None:
+    assert (engine.label, engine.runtime, engine.head) == ("engine", "tensorrt 10.16.1.11", Head.ALPHA)
+    assert {name: array.shape for name, array in engine.inputs(Shape(1, 256, 512)).items()} == {
         "image": (1, 3, 256, 512),
         "trimap": (1, 1, 256, 512),
     }
-    assert loaded.refusal(Shape(4, 512, 512)) == ""
-    assert loaded.refusal(Shape(1, 2048, 512)) == "takes 1x256x256 to 8x1024x1024"
-    assert timed_shapes([loaded], BenchOptions()) == (Shape(1, 512, 512), Shape(4, 512, 512))
+    assert engine.refusal(Shape(4, 512, 512)) == ""
+    assert engine.refusal(Shape(1, 2048, 512)) == "takes 1x256x256 to 8x1024x1024"
+    assert timed_shapes([engine], BenchOptions()) == (Shape(1, 512, 512), Shape(4, 512, 512))
+
+
+def test_a_usual_batch_that_does_not_fit_is_left_out_and_a_stated_one_is_refused(engine: Loaded) -> None:
+    small = dataclasses.replace(engine, profile=(Shape(1, 256, 256), Shape(1, 512, 512), Shape(2, 1024, 1024)))
+    large = dataclasses.replace(engine, profile=(Shape(4, 256, 256), Shape(4, 512, 512), Shape(8, 1024, 1024)))
+    sizes = ((256, 256), (512, 256))
+    assert timed_shapes([small], BenchOptions(sizes=sizes)) == (Shape(1, 256, 256), Shape(1, 512, 256))
+    assert timed_shapes([large], BenchOptions(sizes=sizes)) == (Shape(4, 256, 256), Shape(4, 512, 256))
+    with pytest.raises(InputError, match="does not take 4x256x256"):
+        timed_shapes([small], BenchOptions(sizes=sizes, batches=(1, 4)))
+    with pytest.raises(InputError, match="does not take 1x2048x256"):
+        timed_shapes([small], BenchOptions(sizes=(*sizes, (2048, 256))))
+
+
+def test_tensorrt_is_imported_before_the_loading_of_an_engine_is_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imported: list[str] = []
+    monkeypatch.setattr(worker, "imported", imported.append)
+    worker._import_runtime(Kind.ENGINE, engine_files(tmp_path))
+    assert imported == ["tensorrt"]
 
 
 # --- what can't be measured ------------------------------------------------------------------------------------------
@@ -256,6 +302,14 @@ def test_an_engine_is_opened_by_its_manifest(tmp_path: Path, monkeypatch: pytest
         (BenchOptions(baseline="other.onnx"), "--baseline other.onnx is none of the files"),
         (BenchOptions(library="nowhere.so"), "--library nowhere.so is not there"),
         (BenchOptions(against=Path("nowhere.json")), "--against nowhere.json can't be read"),
+        (BenchOptions(seconds=math.nan), "--seconds is nan, expected a number above 0"),
+        (BenchOptions(margin=math.nan), "--margin is nan, expected a share"),
+        (BenchOptions(recipe="segformer_b1"), "--recipe means nothing without a checkpoint"),
+        (BenchOptions(ema=True), "--ema means nothing without a checkpoint"),
+        (BenchOptions(plugin="plugin.so"), "--plugin means nothing without an engine"),
+        (BenchOptions(on=(Provider.TENSORRT,), library=NONE), "--library means nothing without --on cpu or cuda"),
+        (BenchOptions(margin=0.2), "--margin means nothing without --against"),
+        (BenchOptions(other_machine=True), "--other-machine means nothing without --against"),
     ],
 )
 def test_options_that_do_not_fit_are_one_line(tiny_onnx: Path, options: BenchOptions, told: str) -> None:
@@ -265,11 +319,19 @@ def test_options_that_do_not_fit_are_one_line(tiny_onnx: Path, options: BenchOpt
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("option", [{"providers": True}, {"on": (Provider.CUDA,)}, {"library": NONE}])
+def test_options_of_onnx_files_need_one(tiny_checkpoint: Path, option: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"means nothing without an \.onnx file"):
+        bench([tiny_checkpoint], BenchOptions(**option))
+
+
 def test_files_that_do_not_fit_are_one_line(tiny_onnx: Path, fixed_onnx: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is given twice"):
         bench([tiny_onnx, tiny_onnx])
     with pytest.raises(InputError, match="is no file"):
         bench([tmp_path / "none.onnx"])
+    with pytest.raises(InputError, match="is no file"):
+        bench([tmp_path / f"{'long' * 100}.onnx"])
     with pytest.raises(InputError, match="no file is given"):
         bench([])
     with pytest.raises(InputError, match=r"has the fixed batch 2.*expected a size that every file takes"):
@@ -281,16 +343,18 @@ def test_files_that_do_not_fit_are_one_line(tiny_onnx: Path, fixed_onnx: Path, t
 
 
 def test_what_a_runtime_raises_becomes_one_line(tiny_onnx: Path) -> None:
-    class Failing:
-        def run(self) -> None:
-            raise RuntimeError("no\nmemory")
+    def failing() -> None:
+        raise RuntimeError("no\nmemory")
 
-        def output(self) -> Any:
-            raise AssertionError
+    def without_words() -> None:
+        raise MemoryError
 
-    run = _explained(load(Way(file=str(tiny_onnx), threads=1)), Shape(1, 64, 64), Failing())
+    loaded = load(Way(file=str(tiny_onnx), threads=1))
+    assert loaded.explained(Shape(1, 64, 64), lambda: 7) == 7
     with pytest.raises(InputError, match=r"can't run 1x64x64 \(no memory\), expected a size that fits"):
-        run()
+        loaded.explained(Shape(1, 64, 64), failing)
+    with pytest.raises(InputError, match=r"\(MemoryError\)"):
+        loaded.explained(Shape(1, 64, 64), without_words)
 
 
 def test_a_process_that_refuses_says_the_same_as_this_one(tmp_path: Path) -> None:
@@ -305,6 +369,7 @@ def test_a_process_that_refuses_says_the_same_as_this_one(tmp_path: Path) -> Non
     [
         ("kill -9 $$", InputError, "most often for lack of memory"),
         ("echo oh no >&2; exit 3", RuntimeError, "exit code 3:\noh no"),
+        (r"printf 'oh \377' >&2; exit 3", RuntimeError, r"exit code 3:\noh \\xff"),
     ],
 )
 def test_a_process_that_ends_is_told(
@@ -350,14 +415,30 @@ def test_what_only_one_has_is_noted(measured: Benchmark) -> None:
     assert any(note.startswith("other versions than then: onnxruntime 1.0 -> ") for note in notes)
 
 
-def test_nothing_in_common_is_refused(measured: Benchmark) -> None:
+def test_nothing_in_common_is_refused_before_anything_is_measured(
+    measured: Benchmark, tiny_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("fade_deploy.api.bench.bench.interleaved")
+    old = tmp_path / "old.json"
+    old.write_text(json.dumps(scaled(measured, 1)))
+    with pytest.raises(InputError, match=r"these candidates at these shapes, it has tiny\.onnx cpu at 1x64x64,"):
+        bench([tiny_onnx], dataclasses.replace(QUICK, against=old, batches=(3,)))
+    earlier = earlier_benchmark(old, form=FORM)
+    check_shared(earlier, ["other", "tiny.onnx cpu"], [Shape(3, 64, 64), Shape(2, 64, 64)], BenchOptions())
+
+
+def test_few_runs_of_either_are_noted(measured: Benchmark) -> None:
+    few = "a candidate has as few as 3 runs in one of the two: give both more --seconds"
     earlier = scaled(measured, 1)
+    assert few not in compared_with(earlier, measured, BenchOptions()).notes
     for candidate in earlier["candidates"]:
-        candidate["name"] += " of before"
-    with pytest.raises(
-        InputError, match=r"has none of these candidates at these shapes, it has tiny\.onnx cpu of before"
-    ):
-        compared_with(earlier, measured, BenchOptions())
+        for case in candidate["cases"]:
+            case["seconds"] = [0.01] * 100
+    case = dataclasses.replace(measured.candidates[0].cases[0], seconds=(0.01,) * 3)
+    now = dataclasses.replace(
+        measured, candidates=(dataclasses.replace(measured.candidates[0], cases=(case,)), *measured.candidates[1:])
+    )
+    assert few in compared_with(earlier, now, BenchOptions()).notes
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from benchmarks.timing import interleaved, joins, quartiles, ratios, rotated, rounds_of_each
+from benchmarks.timing import interleaved, joins, quartiles, rotated, rounds_of_each
+from fade_deploy.timing.rounds import paired_ratios
 
 
 def test_quartiles_lie_between_the_sorted_values():
@@ -16,14 +17,9 @@ def test_quartiles_lie_between_the_sorted_values():
         quartiles([])
 
 
-def test_ratios_are_taken_within_rounds_that_both_joined():
-    rounds = [{"base": 1.0, "other": 3.0}, {"base": 10.0}, {"base": 2.0, "other": 1.0}]
-    assert ratios(rounds, "other", "base") == [3.0, 0.5]
-
-
 def test_a_drifting_machine_leaves_the_ratio_as_it_is():
     rounds = [{"base": speed, "other": 2 * speed} for speed in (1.0, 1.5, 4.0)]
-    assert quartiles(ratios(rounds, "other", "base")).median == 2.0
+    assert quartiles(paired_ratios(rounds, "other", "base")).median == 2.0
 
 
 def test_what_is_slow_joins_fewer_rounds():

@@ -58,6 +58,7 @@ def test_a_page_for_readers(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd
     finished = run_here("fade-bench", "tiny.onnx", *ARGUMENTS, "--report", "a.html", patch=monkeypatch, capture=capfd)
     assert finished.code == 0, finished.err
     page = Path("a.html").read_text(encoding="utf-8")
+    assert "report: a.html" in finished.out
     assert "tiny.onnx cpu" in page
     assert f"fade-bench tiny.onnx {' '.join(ARGUMENTS)} --report a.html" in page
 
@@ -88,9 +89,13 @@ def test_what_got_slower_is_exit_code_1(
     [
         (["--on", "gpu"], "--on has 'gpu'"),
         (["--batches", "none"], "--batches has 'none'"),
-        (["--shapes", "1x64x64"], "is not NxHxW"),
+        (["--shapes", "1x64x64"], "--shapes has '1x64x64', expected HxW"),
         (["--seconds", "0"], "0.1"),
-        (["-o", "tiny.onnx"], "tiny.onnx exists"),
+        (["--other-machine"], "--other-machine means nothing without --against"),
+        (["-o", "old.onnx"], "old.onnx exists"),
+        (["-o", "tiny.onnx", "--force"], "-o tiny.onnx is one of the given files"),
+        (["--report", "tiny.onnx", "--force"], "--report tiny.onnx is one of the given files"),
+        (["-o", "a", "--report", "a"], "-o and --report are both a"),
         (["--against", "old.json"], "--against old.json can't be read"),
     ],
 )
@@ -101,6 +106,7 @@ def test_what_is_wrong_is_one_line_and_nothing_is_written(
     arguments: list[str],
     told: str,
 ) -> None:
+    (folder / "old.onnx").touch()
     before = contents(folder)
     finished = run_here("fade-bench", "tiny.onnx", *arguments, patch=monkeypatch, capture=capfd)
     assert (finished.code, finished.out) == (2, "")
@@ -115,6 +121,14 @@ def test_onnxruntime_alone_is_enough(folder: Path) -> None:
     assert "note: not timed beside Polygraphy: polygraphy.backend.onnxrt is not installed" in finished.out
 
 
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [(0.05123, 3, "0.0512"), (51.23, 3, "51.2"), (99.96, 3, "100"), (5123.4, 3, "5123"), (9999.6, 4, "10000")],
+)
+def test_a_number_in_a_table_has_no_exponent(value: float, digits: int, text: str) -> None:
+    assert command._rounded(value, digits) == text
+
+
 def test_help_needs_nothing(tmp_path: Path) -> None:
     finished = run("fade-bench", "--help", cwd=tmp_path, absent=(*HEAVY, "onnxruntime"))
     assert finished.code == 0
@@ -124,5 +138,5 @@ def test_help_needs_nothing(tmp_path: Path) -> None:
 def test_defaults_are_the_librarys() -> None:
     defaults = {name: given.default for name, given in inspect.signature(command.bench).parameters.items()}
     options = BenchOptions()
-    for name in ("seconds", "threads", "margin", "providers", "other_machine", "recipe", "ema", "library"):
+    for name in ("seconds", "threads", "margin", "providers", "other_machine", "recipe", "ema", "library", "plugin"):
         assert defaults[name] == getattr(options, name)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from fade_deploy.report.content import Cell, Commands, Latencies, Report, Section, Table, Throughput, Tone
 from fade_deploy.report.from_benchmark import benchmark_report
+from fade_deploy.timing.accuracy import Accuracy
+from fade_deploy.timing.benchmark import Memory
 from tests.report.made import benchmark
 
 
@@ -24,9 +27,15 @@ def test_a_benchmark_alone_is_measured_and_names_the_fastest() -> None:
     assert verdict.lines == ("b.pth takes 2.00 times as long as a.onnx cpu at 1x64x96 (quartiles 2.00 to 2.00).",)
 
 
-def test_a_busy_machine_is_told() -> None:
-    verdict = benchmark_report(dataclasses.replace(benchmark(), load=7.5), command="").verdict
-    assert verdict.lines[-1].startswith("The machine was busy (load average 7.5 on 2 cores)")
+def test_notes_and_outputs_that_speed_says_nothing_of_stand_in_the_verdict() -> None:
+    result = dataclasses.replace(benchmark(), notes=("this machine was busy",))
+    first, second = result.candidates
+    accuracy = Accuracy(max_error=math.nan, label_agreement=0.5)
+    cases = tuple(dataclasses.replace(case, accuracy=accuracy) for case in second.cases)
+    result = dataclasses.replace(result, candidates=(first, dataclasses.replace(second, cases=cases)))
+    doubt, _, note = benchmark_report(result, command="").verdict.lines
+    assert doubt == "Beware: the output of b.pth or of a.onnx cpu has values that are not finite."
+    assert note == "Note: this machine was busy."
 
 
 def test_slower_than_before_fails() -> None:
@@ -55,7 +64,26 @@ def test_each_shape_has_its_samples_and_its_table() -> None:
     assert (first.title, second.title) == ("Latency at 1x64x96", "Latency at 4x64x96")
     assert [len(series.values) for series in first.series] == [41, 41]
     assert max(first.series[0].values) < 10.2 < 19.7 < min(first.series[1].values)
-    assert texts(table)[1][4:] == ["50.0", "2.000 (2.000 to 2.000)", "3.2", "-"]
+    assert texts(table)[1][4:] == ["50.0", "2.000 (2.000 to 2.000)", "3.2"]
+
+
+def test_columns_in_which_nothing_is_known_are_left_out() -> None:
+    plain = benchmark()
+    memory = Memory(load_mib=1.0, run_mib=1.0, gpu_mib=512.0)
+    accuracy = Accuracy(max_error=0.0, label_agreement=None)
+    candidates = tuple(
+        dataclasses.replace(
+            one, cases=tuple(dataclasses.replace(case, memory=memory, accuracy=accuracy) for case in one.cases)
+        )
+        for one in plain.candidates
+    )
+    named = {}
+    for name, result in (("plain", plain), ("gpu", dataclasses.replace(plain, candidates=candidates))):
+        report = benchmark_report(result, command="")
+        tables = [block for title in ("Runtimes", "Latency") for block in section(report, title).blocks]
+        named[name] = {column.name for table in tables if isinstance(table, Table) for column in table.columns}
+    assert named["plain"] - named["gpu"] == {"same labels"}
+    assert named["gpu"] - named["plain"] == {"GPU, MiB"}
 
 
 def test_throughput_is_drawn_over_the_batches() -> None:
@@ -86,5 +114,5 @@ def test_accuracy_size_loading_and_placement_stand_beside() -> None:
 
 
 def test_provenance_ends_with_the_command() -> None:
-    blocks = section(benchmark_report(benchmark(), command="fade-bench a.onnx b.pth"), "Notes and provenance").blocks
+    blocks = section(benchmark_report(benchmark(), command="fade-bench a.onnx b.pth"), "Provenance").blocks
     assert blocks[-1] == Commands(title="To reproduce", lines=("fade-bench a.onnx b.pth",))

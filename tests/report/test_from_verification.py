@@ -55,6 +55,12 @@ def test_a_run_that_disagrees_fails_with_the_commands_that_show_it() -> None:
     assert verdict.commands == (result.command, result.reduced.command if result.reduced else "")
 
 
+def test_notes_stand_in_the_verdict() -> None:
+    result = dataclasses.replace(segmentation(0.0), notes=("model.pth is not the checkpoint of the file",))
+    verdict = verification_report(result, command="").verdict
+    assert (verdict.word, verdict.lines[-1]) == ("PASSED", "Note: model.pth is not the checkpoint of the file.")
+
+
 def test_a_gate_on_scores_fails_a_page_on_which_all_comparisons_pass() -> None:
     scores = (
         TaskScores(run=REFERENCE.name, pictures=2, scores={"miou": 0.75, "biou": 0.5}, differences=None),
@@ -106,7 +112,7 @@ def test_the_histogram_counts_every_value_but_those_that_are_equal() -> None:
     place = series.values.index(2)
     assert plot.edges[place] <= 5e-5 < plot.edges[place + 1]
     assert series.bound == 1e-4
-    assert series.detail.startswith("1,152 values, 99.8 %")  # 3 classes, 8x16 and 16x16
+    assert series.detail == "1,152 values, 99.8 % closer than 1.8e-10"  # 3 classes, 8x16 and 16x16
 
 
 def test_labels_have_no_histogram() -> None:
@@ -150,7 +156,7 @@ def test_a_value_that_is_no_number_is_shown_even_where_no_other_differs() -> Non
     error = next(tile for tile in gallery.pictures if tile.title.startswith("error"))
     assert error.caption == "at most NaN"
     assert error.pixels[0, 0].tolist() == [0, 255, 255]
-    assert "Cyan is not a number." in gallery.note
+    assert "Cyan is NaN or infinite." in gallery.note
 
 
 def test_matting_shows_the_trimap_and_alpha() -> None:
@@ -206,7 +212,7 @@ def test_a_run_that_failed_to_run_is_told() -> None:
 
 
 def test_provenance_names_files_inputs_bounds_and_the_command() -> None:
-    blocks = section(verification_report(segmentation(0.0), command="fade-verify a b"), "Notes and provenance").blocks
+    blocks = section(verification_report(segmentation(0.0), command="fade-verify a b"), "Provenance").blocks
     assert blocks[-1] == Commands(title="To reproduce", lines=("fade-verify a b",))
     facts = {block.title: dict(block.items) for block in blocks[:-1]}
     assert facts["Files"] == {"model.pth": f"sha256 {'aa' * 32}", "model.onnx": f"sha256 {'bb' * 32}"}

@@ -13,6 +13,7 @@ from fade_deploy.report.number_text import (
     error_text,
     millions,
     percent,
+    rate_text,
     score_text,
     size_text,
 )
@@ -36,6 +37,8 @@ from fade_deploy.report.number_text import (
         (difference_text(-0.05), "-0.05"),
         (difference_text(4.26e-8), "+4.3e-8"),
         (difference_text(math.nan), "NaN"),
+        (rate_text(0.05123), "0.0512"),
+        (rate_text(1234.56), "1234.6"),
         (percent(0.0), "0 %"),
         (percent(1.0), "100 %"),
         (percent(0.5), "50.0 %"),

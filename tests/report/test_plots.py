@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
@@ -77,8 +78,41 @@ def test_axes_are_named_in_powers_of_ten_without_mathematical_type() -> None:
     assert {"1e-7", "1e-6", "1e-5"} <= set(texts(histogram_svg(HISTOGRAM)))
 
 
+def test_errors_of_one_narrow_bin_have_an_axis_too() -> None:
+    edges = tuple(10 ** (quarter / 4) for quarter in range(-24, -18))
+    plot = Histogram(title="", edges=edges, series=(Series(number=1, name="", values=(0, 7, 0, 0, 0)),))
+    assert {"1e-6", "1e-5"} <= set(texts(histogram_svg(plot)))
+
+
+def test_times_far_apart_are_drawn_on_a_logarithmic_axis() -> None:
+    far, near = (
+        Latencies(
+            title="",
+            series=tuple(
+                Series(number=number, name="", values=(0.9 * median, median, 1.1 * median))
+                for number, median in enumerate((20.0, slowest), start=1)
+            ),
+        )
+        for slowest in (900.0, 200.0)
+    )
+    assert {"milliseconds, logarithmic", "20", "100", "500"} <= set(texts(latencies_svg(far)))
+    assert {"milliseconds", "0"} <= set(texts(latencies_svg(near)))
+
+
 def test_batches_are_named() -> None:
     assert {"1", "4"} <= set(texts(throughput_svg(THROUGHPUT)))
+
+
+def test_numbers_of_lines_that_end_together_stand_apart() -> None:
+    series = tuple(Series(number=number, name="", values=(1.0, 100 + number / 100)) for number in range(1, 4))
+    svg = throughput_svg(Throughput(title="", batches=(1, 4), series=series))
+    ends = sorted(
+        float(element.get("y", ""))
+        for element in ElementTree.fromstring(svg).iter()
+        if element.tag.endswith("}text") and "text-anchor: start" in element.get("style", "")
+    )
+    assert len(ends) == 3
+    assert all(after - before > 8 for before, after in pairwise(ends))
 
 
 def test_a_plot_is_the_same_every_time_and_shares_no_name_with_another() -> None:

@@ -76,6 +76,11 @@ DOCUMENT: dict[str, Any] = {
 }
 
 
+def with_seconds(seconds: list[float]) -> str:
+    """The text of a benchmark with these times."""
+    return json.dumps({**DOCUMENT, "candidates": [{"name": "a", "cases": [{"shape": "s", "seconds": seconds}]}]})
+
+
 def test_times_are_read_by_candidate_and_shape(tmp_path: Path) -> None:
     path = tmp_path / "old.json"
     path.write_text(json.dumps(DOCUMENT))
@@ -91,11 +96,12 @@ def test_times_are_read_by_candidate_and_shape(tmp_path: Path) -> None:
         (json.dumps({**DOCUMENT, "threads": "one"}), "has no 'threads'"),
         (json.dumps({**DOCUMENT, "candidates": [{"name": "a"}]}), "a candidate without times"),
         (json.dumps({**DOCUMENT, "candidates": ["a"]}), "a candidate without times"),
-        (
-            json.dumps({**DOCUMENT, "candidates": [{"name": "a", "cases": [{"shape": "s", "seconds": [0]}]}]}),
-            "positive",
-        ),
-        (json.dumps({**DOCUMENT, "candidates": [{"name": "a", "cases": [{"shape": "s", "seconds": []}]}]}), "positive"),
+        (json.dumps({**DOCUMENT, "candidates": []}), "has no times"),
+        (with_seconds([]), "not positive numbers"),
+        (with_seconds([0]), "not positive numbers"),
+        (with_seconds([0.1, float("nan")]), "not positive numbers"),
+        (with_seconds([0.1, float("inf")]), "not positive numbers"),
+        (with_seconds([10**400]), "a candidate without times"),
     ],
 )
 def test_what_is_no_benchmark_is_refused_in_one_line(tmp_path: Path, text: str, fault: str) -> None:

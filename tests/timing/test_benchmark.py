@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -19,7 +21,7 @@ CASE = CaseTimes(
     seconds=(0.03, 0.01, 0.02, 0.04),
     ratios=(1.5, 0.5, 1.0),
     memory=Memory(load_mib=10.0, run_mib=2.5, gpu_mib=None),
-    accuracy=Accuracy(max_error=float("nan"), label_agreement=0.5),
+    accuracy=Accuracy(max_error=math.nan, label_agreement=0.5),
 )
 CANDIDATE = Candidate(
     name="a.onnx cpu",
@@ -63,6 +65,22 @@ def test_a_document_is_json_and_keeps_every_run() -> None:
     assert document["candidates"][0]["placement"] == {"nodes": {"CPUExecutionProvider": 7}, "native": 1}
 
 
+def with_accuracy(name: str, **known: Any) -> Candidate:
+    accuracy = Accuracy(**{"max_error": 0.0, "label_agreement": None, **known})
+    return replace(CANDIDATE, name=name, cases=(replace(CASE, accuracy=accuracy),) * 2)
+
+
+def test_outputs_that_speed_says_nothing_of_are_told_once() -> None:
+    candidates = (with_accuracy("a.onnx cpu"), with_accuracy("b.pth"), with_accuracy("c.onnx", max_error=math.nan))
+    labels = with_accuracy("d.onnx", max_error=None, reason="returns labels, the reference logits")
+    assert replace(BENCHMARK, candidates=candidates[:2]).doubts == ()
+    assert replace(BENCHMARK, candidates=(*candidates, labels)).doubts == (
+        "the output of c.onnx or of a.onnx cpu has values that are not finite",
+        "d.onnx is not compared with a.onnx cpu: returns labels, the reference logits",
+    )
+    assert BENCHMARK.doubts == ("the output of a.onnx cpu has values that are not finite",)
+
+
 def test_only_what_got_slower_fails() -> None:
     assert BENCHMARK.passed
     assert replace(BENCHMARK, against=Against(file="", date="", margin=0, changes=(), notes=())).passed
@@ -76,6 +94,7 @@ def test_the_machine_is_this_one() -> None:
     assert machine.differences(json.loads(json.dumps(machine.as_dict()))) == []
     assert machine.differences({**machine.as_dict(), "cores": -1}) == [f"cores: -1, here {machine.cores}"]
     assert {"python", "numpy"} <= set(versions())
+    assert list(versions(["numpy", "not_installed_anywhere"])) == ["python", "numpy"]
     assert load_average() >= 0
 
 

@@ -110,8 +110,8 @@ def times(**milliseconds: float) -> PolygraphyTimes:
 def test_a_difference_is_taken_apart() -> None:
     explanation = times(bound=10, plain=12, polygraphy=15, copy=1.5).explanation
     assert explanation == (
-        "15.00 ms, bound 10.00 ms: +5.00 ms; +2.00 of it for running without binding (copying as much alone takes "
-        "1.50), +3.00 for Polygraphy's own work"
+        "15.00 ms, bound 10.00 ms: +5.00 ms within a round; +2.00 of it for running without binding "
+        "(copying as much alone takes 1.50), +3.00 for Polygraphy's own work"
     )
 
 
@@ -119,4 +119,4 @@ def test_a_difference_within_the_noise_is_called_that() -> None:
     found = PolygraphyTimes(
         name="a", shape="s", bound=(1.0, 2.0, 3.0), plain=(1.0, 2.0, 3.0), polygraphy=(2.0, 2.0, 2.0), copy=(0.1,) * 3
     )
-    assert found.explanation == "2000.00 ms, bound 2000.00 ms: +0.00 ms, within the noise"
+    assert found.explanation == "2000.00 ms, bound 2000.00 ms: +0.00 ms within a round, which is noise"

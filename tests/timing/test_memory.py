@@ -40,6 +40,16 @@ def test_what_was_there_before_does_not_count() -> None:
     assert resident_mib() > before.nbytes / MIB
 
 
+def test_memory_freed_before_a_run_does_not_hide_what_it_takes() -> None:
+    freed = [np.ones(64 * 1024, np.uint8) for _ in range(1024)]  # small pieces: the allocator keeps them
+    del freed
+    assert grown(lambda: [np.ones(64 * 1024, np.uint8) for _ in range(1024)]) > 60
+
+
+def test_a_run_that_takes_nothing_grows_by_little() -> None:
+    assert grown(lambda: None) < 2
+
+
 def test_a_system_that_resets_nothing_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(memory, "_CLEAR_REFS", tmp_path / "no folder" / "clear_refs")
     with pytest.raises(MemoryUnknown, match="can't be reset here"):

@@ -7,8 +7,9 @@ import dataclasses
 import datetime
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,21 @@ from numpy.typing import NDArray
 
 from fade_deploy import artefact
 from fade_deploy.api.bench.against import compared_with
+from fade_deploy.api.bench.checks import check_comparable, check_files, check_options, check_shared
 from fade_deploy.api.bench.files import loaded_files, timed_shapes
 from fade_deploy.api.bench.options import BenchOptions
 from fade_deploy.api.bench.processes import fresh_process
-from fade_deploy.api.bench.ways import Loaded, Way, placement_of
+from fade_deploy.api.bench.ways import Loaded, placement_of
 from fade_deploy.api.verify.runners import Kind, kind_of
-from fade_deploy.errors import FadeDeployError, InputError, MissingDependency
+from fade_deploy.errors import MissingDependency
 from fade_deploy.optional import require
 from fade_deploy.provider import Provider
 from fade_deploy.recipe import Shape
 from fade_deploy.timing.accuracy import Accuracy, accuracy_of
 from fade_deploy.timing.against import Against, earlier_benchmark
-from fade_deploy.timing.benchmark import FORM, Benchmark, Candidate, CaseTimes, Memory
-from fade_deploy.timing.bound_run import BoundRun, BoundSession
-from fade_deploy.timing.machine import Machine, cores, is_busy, load_average, this_machine, versions
+from fade_deploy.timing.benchmark import FORM, Benchmark, Candidate, CaseTimes, Memory, Placement
+from fade_deploy.timing.bound_run import BoundSession
+from fade_deploy.timing.machine import cores, is_busy, load_average, this_machine, versions
 from fade_deploy.timing.polygraphy_times import PolygraphyTimes, polygraphy_times
 from fade_deploy.timing.rounds import Round, interleaved, paired_ratios, periods_of, warmed_up
 
@@ -68,11 +70,19 @@ def bench(files: Sequence[Path | str], options: BenchOptions | None = None) -> B
     """
     options = options or BenchOptions()
     names = [str(file) for file in files]
-    baseline_file = _checked(names, options)
+    check_files(names)
+    check_options(names, options)
+    if options.against is None:
+        return _measured(names, options, None)
+    earlier = earlier_benchmark(options.against, form=FORM)
+    result = _measured(names, options, earlier)
+    return dataclasses.replace(result, against=compared_with(earlier, result, options))
+
+
+def _measured(names: Sequence[str], options: BenchOptions, earlier: Mapping[str, Any] | None) -> Benchmark:
     machine, load, threads = this_machine(), load_average(), options.threads or cores()
-    earlier = None if options.against is None else earlier_benchmark(options.against, form=FORM)
     if earlier is not None:
-        _check_comparable(earlier, options, machine, threads)
+        check_comparable(earlier, options, machine, threads)
     with _torch_threads_kept(names):
         start = time.perf_counter()
         loaded = loaded_files(names, options, threads)
@@ -80,32 +90,20 @@ def bench(files: Sequence[Path | str], options: BenchOptions | None = None) -> B
         placements = {name: placement_of(one) for name, one in loaded.items()}
         if options.providers:
             _check_told(loaded, placements)
-        baseline = next(name for name, one in loaded.items() if one.way.file == baseline_file)
         shapes = timed_shapes(list(loaded.values()), options)
+        if earlier is not None:
+            check_shared(earlier, loaded, shapes, options)
         timed = {shape: _timed(loaded, shape, options.seconds) for shape in shapes}
         beside, notes = _polygraphy(loaded, shapes[0], options.seconds / _POLYGRAPHY_SHARE)
-    taken = {(name, shape): _taken(name, one.way, shape) for name, one in loaded.items() for shape in shapes}
+    baseline = next(name for name, one in loaded.items() if one.way.file == (options.baseline or names[0]))
     if is_busy(load, machine.cores):
         notes.insert(
             0,
             f"this machine was busy: a load of {load:.1f} on {machine.cores} cores in the minute before; times of an "
             "idle machine are shorter and closer together",
         )
-    result = Benchmark(
-        candidates=tuple(
-            Candidate(
-                name=name,
-                file=one.way.file,
-                runtime=one.runtime,
-                precision=str(one.precision),
-                sha256=artefact.sha256_of(Path(one.way.file)),
-                file_bytes=Path(one.way.file).stat().st_size,
-                load_seconds=tuple(taken[name, shape][0] for shape in shapes),
-                placement=placements[name],
-                cases=tuple(_case(name, baseline, shape, timed[shape], taken[name, shape][1]) for shape in shapes),
-            )
-            for name, one in loaded.items()
-        ),
+    return Benchmark(
+        candidates=tuple(_candidate(name, one, baseline, timed, placements[name]) for name, one in loaded.items()),
         baseline=baseline,
         reference=next(iter(loaded)),
         shapes=shapes,
@@ -118,33 +116,12 @@ def bench(files: Sequence[Path | str], options: BenchOptions | None = None) -> B
         polygraphy=beside,
         notes=tuple(notes),
     )
-    if earlier is None:
-        return result
-    return dataclasses.replace(result, against=compared_with(earlier, result, options))
-
-
-def _checked(names: Sequence[str], options: BenchOptions) -> str:
-    """The file that the ratios are to.
-
-    Raises:
-        InputError: A file is given twice, is not there, or the baseline is none of them.
-    """
-    if not names:
-        raise InputError("no file is given, expected a checkpoint, an .onnx file or an engine: give one or more")
-    if len(set(names)) < len(names):
-        raise InputError(f"{max(names, key=names.count)} is given twice, expected different files: leave one out")
-    for name in names:
-        if not Path(name).is_file():
-            raise InputError(f"{name} is no file, expected a checkpoint, an .onnx file or an engine: check the name")
-    if options.baseline and options.baseline not in names:
-        raise InputError(f"--baseline {options.baseline} is none of the files, expected one of {', '.join(names)}")
-    return options.baseline or names[0]
 
 
 def _timed(loaded: Mapping[str, Loaded], shape: Shape, seconds: float) -> _Timed:
     start = time.perf_counter()
-    bound = {name: _bound(one, shape) for name, one in loaded.items()}
-    runs = {name: _explained(loaded[name], shape, run) for name, run in bound.items()}
+    bound = {name: one.explained(shape, partial(one.ready, shape)) for name, one in loaded.items()}
+    runs = {name: partial(one.explained, shape, bound[name].run) for name, one in loaded.items()}
     each = warmed_up(runs)
     periods, count = periods_of(each, seconds=seconds, fewest=_FEWEST, most=_MOST)
     rounds = interleaved(runs, periods, count)
@@ -156,34 +133,6 @@ def _timed(loaded: Mapping[str, Loaded], shape: Shape, seconds: float) -> _Timed
     }
     logger.info("time: %s, %d rounds (%.1f s)", shape, count, time.perf_counter() - start)
     return _Timed(rounds=rounds, accuracy=accuracy)
-
-
-def _bound(one: Loaded, shape: Shape) -> BoundRun:
-    return one.bound(one.inputs(shape))
-
-
-def _explained(one: Loaded, shape: Shape, bound: BoundRun) -> Callable[[], object]:
-    """Its run; what the runtime raises in the first one becomes one line."""
-    first = True
-
-    def run() -> None:
-        nonlocal first
-        if not first:
-            bound.run()
-            return
-        try:
-            bound.run()
-        except FadeDeployError:
-            raise
-        except Exception as error:  # neither onnxruntime's nor PyTorch's exceptions have a parent of their own
-            reason = " ".join(str(error).split())
-            raise InputError(
-                f"{one.way.file} can't run {shape} ({reason}), expected a size that fits this machine: give smaller "
-                "--shapes or --batches, or see with fade-verify whether it runs at all"
-            ) from error
-        first = False
-
-    return run
 
 
 def _polygraphy(
@@ -210,42 +159,48 @@ def _polygraphy(
     return tuple(found), []
 
 
-def _taken(name: str, way: Way, shape: Shape) -> tuple[float, Memory]:
+def _candidate(
+    name: str, one: Loaded, baseline: str, timed: Mapping[Shape, _Timed], placement: Placement | None
+) -> Candidate:
+    """What was timed of one, with what it takes in processes of its own."""
+    file = Path(one.way.file)
+    taken = {shape: _taken(name, one, shape) for shape in timed}
+    return Candidate(
+        name=name,
+        file=one.way.file,
+        runtime=one.runtime,
+        precision=str(one.precision),
+        sha256=artefact.sha256_of(file),
+        file_bytes=file.stat().st_size,
+        load_seconds=tuple(seconds for seconds, _ in taken.values()),
+        placement=placement,
+        cases=tuple(
+            CaseTimes(
+                shape=shape,
+                seconds=tuple(entry[name] for entry in found.rounds if name in entry),
+                ratios=tuple(paired_ratios(found.rounds, name, baseline)),
+                memory=taken[shape][1],
+                accuracy=found.accuracy[name],
+            )
+            for shape, found in timed.items()
+        ),
+    )
+
+
+def _taken(name: str, one: Loaded, shape: Shape) -> tuple[float, Memory]:
     start = time.perf_counter()
-    found = fresh_process(way, shape)
+    found = fresh_process(one.way, shape)
     logger.info("memory: %s at %s (%.1f s)", name, shape, time.perf_counter() - start)
     return found
 
 
-def _case(name: str, baseline: str, shape: Shape, timed: _Timed, memory: Memory) -> CaseTimes:
-    return CaseTimes(
-        shape=shape,
-        seconds=tuple(entry[name] for entry in timed.rounds if name in entry),
-        ratios=tuple(paired_ratios(timed.rounds, name, baseline)),
-        memory=memory,
-        accuracy=timed.accuracy[name],
-    )
-
-
-def _check_told(loaded: Mapping[str, Loaded], placements: Mapping[str, Any]) -> None:
+def _check_told(loaded: Mapping[str, Loaded], placements: Mapping[str, Placement | None]) -> None:
     for name, one in loaded.items():
         if one.session is not None and placements[name] is None:
             raise MissingDependency(
                 f"--providers: {one.runtime.partition(',')[0]} can't tell where {one.way.file} runs its nodes, "
                 "expected 1.24 or newer: pip install -U onnxruntime"
             )
-
-
-def _check_comparable(earlier: Mapping[str, Any], options: BenchOptions, machine: Machine, threads: int) -> None:
-    """Refuse an earlier benchmark of another machine or number of threads, before anything is measured."""
-    differences = machine.differences(earlier["machine"])
-    if earlier["threads"] != threads:
-        differences.append(f"threads: {earlier['threads']}, here {threads}")
-    if differences and not options.other_machine:
-        raise InputError(
-            f"--against {options.against} was measured otherwise ({'; '.join(differences)}), expected the same machine "
-            "and number of threads: measure both here, or compare all the same with --other-machine"
-        )
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from fade_deploy.api.bench.ways import Loaded, Way
 from fade_deploy.api.verify.runners import Kind, kind_of
 from fade_deploy.errors import InputError
 from fade_deploy.recipe import Shape
-from fade_deploy.runtimes.native_libraries import AUTOMATIC, NONE
+from fade_deploy.runtimes.native_libraries import NONE
 
 __all__ = ["loaded_files", "timed_shapes"]
 
@@ -52,7 +52,7 @@ def loaded_files(names: Sequence[str], options: BenchOptions, threads: int) -> d
 
 def _loaded_file(name: str, options: BenchOptions, threads: int) -> list[Loaded]:
     if kind_of(Path(name)) is not Kind.ONNX:
-        return [load(Way(file=name, threads=threads, library=AUTOMATIC))]
+        return [load(Way(file=name, threads=threads, plugin=options.plugin))]
     found = []
     for provider in options.on:
         standard = load(Way(file=name, threads=threads, provider=provider, library=NONE))
@@ -72,19 +72,22 @@ def timed_shapes(loaded: Sequence[Loaded], options: BenchOptions) -> tuple[Shape
     fixed = next((one.sizes[0] for one in loaded if one.sizes[0] is not None), None)
     if not options.batches and fixed is not None:
         batches = (fixed,)
-    shapes = []
-    for batch, (height, width) in itertools.product(batches, sizes):
-        shape = Shape(batch, height, width)
-        refused = next(((one, why) for one in loaded if (why := one.refusal(shape))), None)
-        if refused is None:
-            shapes.append(shape)
-        elif options.batches or options.sizes or batch == batches[0]:
-            one, why = refused
+    wanted = [Shape(batch, height, width) for batch, (height, width) in itertools.product(batches, sizes)]
+    refused = {
+        shape: f"{one.way.file} does not take {shape} ({why})"
+        for shape in wanted
+        for one in loaded
+        if (why := one.refusal(shape))
+    }
+    kept = tuple(shape for shape in wanted if shape not in refused)
+    sizes_kept = {(shape.height, shape.width) for shape in kept}
+    for shape, reason in refused.items():  # one of the usual batches may be left out, a size or a stated batch may not
+        if options.batches or (shape.height, shape.width) not in sizes_kept:
             raise InputError(
-                f"{one.way.file} does not take {shape} ({why}), expected a size that every file takes: give --shapes "
-                "and --batches for that, or leave the file out"
+                f"{reason}, expected a size that every file takes: give --shapes and --batches for that, or leave the "
+                "file out"
             )
-    return tuple(shapes)
+    return kept
 
 
 def _default_size(loaded: Sequence[Loaded]) -> tuple[int, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import mmap
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,15 +11,16 @@ from typing import Any
 import numpy as np
 
 from fade_deploy.api.bench.ways import Loaded, Way
-from fade_deploy.api.verify.runners import Kind, kind_of, stated_precisions
-from fade_deploy.contract import HEAD, OPERATORS, Head, Task
+from fade_deploy.api.verify.runners import Kind, kind_of, precision_of
+from fade_deploy.contract import Head, Task
 from fade_deploy.errors import InputError
 from fade_deploy.optional import require
-from fade_deploy.precision import Precision, lowest_of
+from fade_deploy.precision import Precision
 from fade_deploy.provider import Provider
 from fade_deploy.recipe import Shape
 from fade_deploy.runtimes.deployed_metadata import deployed_metadata
 from fade_deploy.runtimes.native_libraries import AUTOMATIC, NONE, NativeLibrary, library_for
+from fade_deploy.runtimes.native_operators import has_native_operators
 from fade_deploy.runtimes.ort import ort_version, session_from_onnx
 from fade_deploy.timing.bound_run import BoundEngine, BoundModule, BoundSession
 
@@ -62,7 +62,7 @@ def native_way(loaded: Loaded, library: str) -> Way | None:
     found = None if own is None else library_for(library, own)
     if found is None:
         return None
-    if not loaded.has_fade:
+    if not has_native_operators(Path(loaded.way.file)):
         if library != AUTOMATIC:
             raise InputError(
                 f"{loaded.way.file} has no fade operator, so --library {library} does nothing: leave it out"
@@ -94,31 +94,22 @@ def _session(way: Way) -> Loaded:
         way=way,
         label=f"{provider} native" if native else str(provider),
         runtime=f"ONNX Runtime {ort_version()}, {provider}, {'native' if native else 'standard'} operators",
-        precision=_precision(facts),
+        precision=precision_of(facts),
         **_interface(facts),
-        check_size=None,
         types={given.name: _TYPES.get(given.type, np.float32) for given in session.get_inputs()},
         sizes=(batch, height, width),
-        profile=(),
         native=native,
-        has_fade=_has_native_operators(Path(way.file)),
         session=session,
         bound=lambda inputs: BoundSession(session, inputs, head.output, provider),
         seconds=seconds,
     )
 
 
-def _has_native_operators(path: Path) -> bool:
-    """Whether the file names one of the operators that our libraries have; its metadata tells only whether it might."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return any(data.find(operator.name.encode()) >= 0 for operator in OPERATORS if operator is not HEAD)
-
-
 def _engine(way: Way) -> Loaded:
     from fade_deploy.runtimes.engine import load_engine
 
     start = time.perf_counter()
-    engine = load_engine(Path(way.file), plugin=AUTOMATIC)
+    engine = load_engine(Path(way.file), plugin=way.plugin)
     engine.runner.activate()
     seconds = time.perf_counter() - start
     facts = engine.manifest["metadata"]
@@ -131,15 +122,11 @@ def _engine(way: Way) -> Loaded:
         way=way,
         label="engine",
         runtime=f"{stated['flavour']} {stated['version']}",
-        precision=_precision(facts),
+        precision=precision_of(facts),
         **_interface(facts),
-        check_size=None,
         types={given["name"]: np.dtype(given["dtype"]) for given in engine.manifest["inputs"]},
         sizes=(None, None, None) if fixed is None else fixed.sizes,
         profile=profile,
-        native=False,
-        has_fade=False,
-        session=None,
         bound=lambda inputs: BoundEngine(engine.runner, inputs, output),
         seconds=seconds,
     )
@@ -173,21 +160,10 @@ def _checkpoint(way: Way) -> Loaded:
         embed_preprocess=way.embed_preprocess,
         mean=recipe.mean,
         std=recipe.std,
-        types={},
-        sizes=(None, None, None),
-        multiple=1,
         check_size=model.check_size,
-        profile=(),
-        native=False,
-        has_fade=False,
-        session=None,
         bound=lambda inputs: BoundModule(deployed, inputs),
         seconds=seconds,
     )
-
-
-def _precision(facts: Mapping[str, Any]) -> Precision:
-    return lowest_of([Precision.FP32, *(Precision(name) for name in stated_precisions(facts, "nodes"))])
 
 
 def _interface(facts: Mapping[str, Any]) -> dict[str, Any]:

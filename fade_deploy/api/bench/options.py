@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +31,8 @@ class BenchOptions:
     other_machine: bool = False  # compare with another machine or number of threads all the same
     recipe: str = ""  # of checkpoints, as in fade_deploy.export
     ema: bool = False  # of checkpoints
-    library: str = AUTOMATIC  # of native operators
+    library: str = AUTOMATIC  # of native operators, of .onnx files
+    plugin: str = AUTOMATIC  # of TensorRT, of engines
 
 
 def providers_of(text: str) -> tuple[Provider, ...]:
@@ -61,7 +63,12 @@ def sizes_of(text: str) -> tuple[tuple[int, int], ...]:
     """Read ``512x512,256x384`` (HxW); empty for none.
 
     Raises:
-        RecipeError: One is no size.
+        InputError: One is no size.
     """
-    shapes = [Shape.parse(f"1x{word.strip()}") for word in text.split(",")] if text else []
+    words = [word.strip() for word in text.split(",")] if text else []
+    if wrong := [word for word in words if re.fullmatch(r"[1-9][0-9]{0,5}x[1-9][0-9]{0,5}", word) is None]:
+        raise InputError(
+            f"--shapes has '{wrong[0]}', expected HxW, for example 512x512; how many at a time is told with --batches"
+        )
+    shapes = [Shape.parse(f"1x{word}") for word in words]
     return tuple(dict.fromkeys((shape.height, shape.width) for shape in shapes))

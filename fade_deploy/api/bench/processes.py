@@ -27,7 +27,9 @@ def fresh_process(way: Way, shape: Shape) -> tuple[float, Memory]:
     job = json.dumps({"way": way.as_dict(), "shape": str(shape)})
     # -P: what lies in the current folder is never imported.
     command = [sys.executable, "-P", "-m", "fade_deploy.api.bench.worker"]
-    finished = subprocess.run(command, input=job, capture_output=True, text=True, check=False)
+    finished = subprocess.run(
+        command, input=job, capture_output=True, encoding="utf-8", errors="backslashreplace", check=False
+    )
     if finished.returncode == -signal.SIGKILL:
         raise InputError(
             f"{way.file} was ended by the system while it ran {shape} alone, most often for lack of memory: give "

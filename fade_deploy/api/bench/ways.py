@@ -8,18 +8,18 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fade_deploy.contract import DOMAIN, Head, Task
-from fade_deploy.errors import ExportError, InputError
+from fade_deploy.errors import ExportError, FadeDeployError, InputError
 from fade_deploy.precision import Precision
 from fade_deploy.provider import Provider
 from fade_deploy.recipe import Shape
-from fade_deploy.runtimes.native_libraries import NONE
+from fade_deploy.runtimes.native_libraries import AUTOMATIC, NONE
 from fade_deploy.runtimes.providers import placed_nodes
 from fade_deploy.timing.benchmark import Placement
 from fade_deploy.timing.bound_run import BoundRun
@@ -27,6 +27,8 @@ from fade_deploy.verification.model_inputs import model_inputs
 from fade_deploy.verification.seeded import seeded_pictures, trimaps_of
 
 __all__ = ["Loaded", "Way", "placement_of"]
+
+Returned = TypeVar("Returned")
 
 _SEED = 0  # of the pictures: the same in every benchmark
 
@@ -39,6 +41,7 @@ class Way:
     threads: int
     provider: str = Provider.CPU  # of an .onnx file
     library: str = NONE  # of native operators, of an .onnx file
+    plugin: str = AUTOMATIC  # of an engine
     head: str = ""  # of a checkpoint; empty: its task's first
     embed_preprocess: bool = False  # of a checkpoint
     recipe: str = ""  # of a checkpoint
@@ -62,16 +65,15 @@ class Loaded:
     embed_preprocess: bool
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    types: Mapping[str, Any]  # of inputs that are not float32
-    sizes: tuple[int | None, int | None, int | None]  # batch, height, width; None where any
-    multiple: int  # of height and width where they are not fixed
-    check_size: Callable[[int, int], None] | None  # of a checkpoint: raises ExportError
-    profile: tuple[Shape, ...]  # of an engine: smallest, best, largest
-    native: bool  # whether our library runs its fade nodes
-    has_fade: bool  # whether the file has nodes that a library could run
-    session: Any  # of onnxruntime; None of anything else
     bound: Callable[[Mapping[str, NDArray[Any]]], BoundRun]
     seconds: float  # that loading took
+    types: Mapping[str, Any] = field(default_factory=dict)  # of inputs that are not float32
+    sizes: tuple[int | None, int | None, int | None] = (None, None, None)  # batch, height, width; None where any
+    multiple: int = 1  # of height and width where they are not fixed
+    check_size: Callable[[int, int], None] | None = None  # of a checkpoint: raises ExportError
+    profile: tuple[Shape, ...] = ()  # of an engine: smallest, best, largest
+    native: bool = False  # whether our library runs its fade nodes
+    session: Any = None  # of onnxruntime; None of anything else
 
     def refusal(self, shape: Shape) -> str:
         """Why this shape can't be run; empty where it can."""
@@ -101,6 +103,27 @@ class Loaded:
             name: np.ascontiguousarray(array.astype(self.types.get(name, array.dtype), copy=False))
             for name, array in tensors.items()
         }
+
+    def ready(self, shape: Shape) -> BoundRun:
+        """Bound to made pictures of that shape."""
+        return self.bound(self.inputs(shape))
+
+    def explained(self, shape: Shape, call: Callable[[], Returned]) -> Returned:
+        """Call what makes this way ready for that shape or runs it, and return what that returns.
+
+        Raises:
+            InputError: The runtime failed; what it said, on one line.
+        """
+        try:
+            return call()
+        except FadeDeployError:
+            raise
+        except Exception as error:  # neither onnxruntime's nor PyTorch's exceptions have a parent of their own
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise InputError(
+                f"{self.way.file} can't run {shape} ({reason}), expected a size that fits this machine: give smaller "
+                "--shapes or --batches, or see with fade-verify whether it runs at all"
+            ) from error
 
 
 def placement_of(loaded: Loaded) -> Placement | None:

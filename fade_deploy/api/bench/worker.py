@@ -14,7 +14,9 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ from fade_deploy.errors import FadeDeployError
 from fade_deploy.optional import require
 from fade_deploy.provider import Provider
 from fade_deploy.recipe import Shape
+from fade_deploy.runtimes.engine_flavour import Flavour, imported
+from fade_deploy.runtimes.engine_manifest import read_manifest
 from fade_deploy.timing.benchmark import Memory
 from fade_deploy.timing.gpu_memory import gpu_mib_used
 from fade_deploy.timing.memory import MemoryUnknown, growth_while, resident_mib
@@ -51,36 +55,40 @@ def main() -> None:
 
 def _measured(way: Way, shape: Shape) -> dict[str, Any]:
     kind = kind_of(Path(way.file))
-    _import_runtime(kind)
+    _import_runtime(kind, Path(way.file))
     on_gpu = kind is Kind.ENGINE or (kind is Kind.ONNX and way.provider != Provider.CPU)
     gpu_before = gpu_mib_used() if on_gpu else None
+    loaded: Loaded | None = None
     reason, load_mib, run_mib = "", None, None
     try:
         before = resident_mib()
         loaded = load(way)
         load_mib = resident_mib() - before
-        run_mib = growth_while(_run_of(loaded, shape))
+        run_mib = growth_while(_first_run(loaded, shape))
     except MemoryUnknown as error:
         reason = str(error)
-        loaded = load(way)
-        _run_of(loaded, shape)()
+        loaded = loaded or load(way)
+        _first_run(loaded, shape)()
     gpu_after = gpu_mib_used() if on_gpu else None
     gpu_mib = None if gpu_before is None or gpu_after is None else gpu_after - gpu_before
     memory = Memory(load_mib=load_mib, run_mib=run_mib, gpu_mib=gpu_mib, reason=reason)
     return {"load_seconds": loaded.seconds, "memory": asdict(memory)}
 
 
-def _import_runtime(kind: Kind) -> None:
+def _import_runtime(kind: Kind, path: Path) -> None:
     """Imported before anything is measured: that is paid once a process, whatever it loads."""
     if kind is Kind.CHECKPOINT:
         require("torch", extra="export")
         importlib.import_module("fade_deploy.checkpoints.recognise")
     elif kind is Kind.ONNX:
         require("onnxruntime", extra="ort-cpu")
+    elif kind is Kind.ENGINE:
+        imported(Flavour(read_manifest(path)["tensorrt"]["flavour"]))
 
 
-def _run_of(loaded: Loaded, shape: Shape) -> Any:
-    return loaded.bound(loaded.inputs(shape)).run
+def _first_run(loaded: Loaded, shape: Shape) -> Callable[[], object]:
+    bound = loaded.explained(shape, partial(loaded.ready, shape))
+    return partial(loaded.explained, shape, bound.run)
 
 
 if __name__ == "__main__":
