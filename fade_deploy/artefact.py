@@ -24,6 +24,7 @@ __all__ = [
     "check_target",
     "discard_staged",
     "explained",
+    "is_same_file",
     "json_bytes",
     "publish",
     "publish_folder",
@@ -45,22 +46,38 @@ def sha256_of(path: Path) -> str:
 
 
 def json_bytes(document: Any) -> bytes:
-    """A JSON document as it stands in a manifest: UTF-8, two spaces, a newline at the end."""
-    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+    """A JSON document as it stands in a manifest: UTF-8, two spaces, a newline at the end.
+
+    What of a file's name is no text stands as JSON's own escape (``\\udcff``).
+    """
+    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
 
 
-def check_target(path: Path, *, force: bool) -> None:
+def check_target(path: Path, *, force: bool, option: str = "-o") -> None:
     """Refuse a target that exists or can't be written, before any work is done.
+
+    Args:
+        path: The file.
+        force: Whether it may be replaced.
+        option: With which the user names it.
 
     Raises:
         OutputError: The folder is missing or not writable, the target is a folder, or it exists without ``force``.
     """
-    _check_name(path)
+    _check_name(path, option)
     if path.is_dir():
-        raise OutputError(f"{path} is a folder; give a file name with -o")
+        raise OutputError(f"{path} is a folder; give a file name with {option}")
     if path.exists() and not force:
-        raise OutputError(f"{path} exists; give another name with -o, or --force to replace it")
-    _check_parent(path)
+        raise OutputError(f"{path} exists; give another name with {option}, or --force to replace it")
+    _check_parent(path, option)
+
+
+def is_same_file(target: Path, given: Path | str) -> bool:
+    """Whether writing ``target`` would replace the file that was ``given``, by whatever names."""
+    try:
+        return target.samefile(given)
+    except (OSError, ValueError):  # one of them is no file: nothing is lost
+        return False
 
 
 def check_folder(path: Path, *, force: bool, manifest: str) -> None:
@@ -99,21 +116,23 @@ def check_folder(path: Path, *, force: bool, manifest: str) -> None:
     _check_parent(path)
 
 
-def _check_name(path: Path) -> None:
+def _check_name(path: Path, option: str = "-o") -> None:
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
         pass
     except OSError as error:  # a name that is too long, a loop of links, a folder that may not be searched
-        raise OutputError(f"{path} can't be written: {error.strerror}; give another name with -o") from error
+        raise OutputError(f"{path} can't be written: {error.strerror}; give another name with {option}") from error
 
 
-def _check_parent(path: Path) -> None:
+def _check_parent(path: Path, option: str = "-o") -> None:
     if not path.parent.is_dir():
         what = "is no folder" if path.parent.exists() else "does not exist"
         raise OutputError(f"{path} can't be written: {path.parent} {what}; create the folder, or give another name")
     if not os.access(path.parent, os.W_OK):
-        raise OutputError(f"{path} can't be written: no permission in {path.parent}; choose another place with -o")
+        raise OutputError(
+            f"{path} can't be written: no permission in {path.parent}; choose another place with {option}"
+        )
 
 
 def _listed_files(manifest: Path) -> set[str] | None:

@@ -1,4 +1,4 @@
-"""What a checkpoint or an exported file is."""
+"""What a checkpoint, an exported file or an engine is."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 from fade_deploy import artefact, contract
 from fade_deploy.errors import InputError
 from fade_deploy.optional import require
+from fade_deploy.runtimes.engine_manifest import ENGINE_ENDINGS, read_engine
 
 __all__ = ["inspect"]
 
@@ -21,25 +22,33 @@ logger = logging.getLogger(__name__)
 def inspect(
     path: Path | str, *, recipe: str = "", ema: bool = False, height: int = 512, width: int = 512
 ) -> dict[str, Any]:
-    """Describe a checkpoint or an ``.onnx`` file; nothing is written and nothing in the file is run.
+    """Describe a checkpoint, an ``.onnx`` file or an engine; nothing is written and nothing in the file is run.
 
     Args:
-        path: The file; ``.onnx`` by its ending, anything else is read as a checkpoint.
+        path: The file; ``.onnx``, ``.engine`` and ``.plan`` by their endings, anything else is read as a checkpoint.
+            Of an engine the manifest beside it is read, since the engine itself can be on its GPU alone.
         recipe: For a checkpoint, as in :func:`fade_deploy.export`.
         ema: For a checkpoint, look at its averaged weights.
         height: Of the input that a checkpoint's MACs are counted for, pixels.
         width: Likewise.
 
     Returns:
-        A JSON-ready dict; ``kind`` is ``checkpoint`` or ``onnx``.
+        A JSON-ready dict; ``kind`` is ``checkpoint``, ``onnx`` or ``engine``.
 
     Raises:
-        FadeDeployError: The file is not what it should be.
+        FadeDeployError: The file is not what it should be, or its recipe or averaged weights are asked for and it is no
+            checkpoint.
     """
     path = Path(path)
-    return (
-        _inspect_onnx(path) if path.suffix.lower() == ".onnx" else _inspect_checkpoint(path, recipe, ema, height, width)
-    )
+    ending = path.suffix.lower()
+    if ending not in (".onnx", *ENGINE_ENDINGS):
+        return _inspect_checkpoint(path, recipe, ema, height, width)
+    if recipe or ema:
+        raise InputError(
+            f"{path} is exported already, so {'--recipe' if recipe else '--ema'} means nothing for it: leave it out, "
+            "or give the checkpoint"
+        )
+    return _inspect_onnx(path) if ending == ".onnx" else _inspect_engine(path)
 
 
 def _inspect_checkpoint(path: Path, recipe_name: str, ema: bool, height: int, width: int) -> dict[str, Any]:
@@ -119,6 +128,39 @@ def _inspect_onnx(path: Path) -> dict[str, Any]:
         **{key: value for key, value in facts.items() if key not in measured and key != "opset"},
         "notes": [] if facts else ["no fade-deploy metadata: this file was not written by fade-export"],
     }
+
+
+def _inspect_engine(path: Path) -> dict[str, Any]:
+    data, manifest = read_engine(path)
+    plugin, notes = manifest["plugin"], manifest.get("notes")
+    layers = manifest.get("engine") or manifest.get("network")
+    measured = {
+        "kind": "engine",
+        "file": path.name,
+        "sha256": manifest["artefact"]["sha256"],
+        "bytes": len(data),
+        "tensorrt": {key: value for key, value in manifest["tensorrt"].items() if value},
+        "inputs": [_stated(entry) for entry in manifest["inputs"]],
+        "outputs": [_stated(entry) for entry in manifest["outputs"]],
+        "profile": manifest.get("profile") or "fixed sizes",
+        "precisions": manifest.get("precisions"),
+        "layers": layers.get("by_precision") if isinstance(layers, dict) else None,
+        "plugin": "none" if plugin is None else {key: plugin[key] for key in ("file", "sha256", "embedded")},
+        "options": manifest["options"],
+        "source": manifest.get("source"),
+        "reproduce": manifest.get("reproduce"),
+    }
+    of_the_source = ("opset", "shape", "lowest_onnxruntime")  # which the engine does not have
+    return {
+        **{key: value for key, value in measured.items() if value is not None},
+        **{key: value for key, value in manifest["metadata"].items() if key not in (*measured, *of_the_source)},
+        "notes": [str(note) for note in notes] if isinstance(notes, list) else [],
+    }
+
+
+def _stated(entry: dict[str, Any]) -> str:
+    sizes = ", ".join("any" if size == -1 else str(size) for size in entry["shape"])
+    return f"{entry['name']} {entry['dtype']} [{sizes}]"
 
 
 def _by_type(onnx: Any, initializers: Any) -> dict[str, int]:

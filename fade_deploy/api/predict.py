@@ -109,19 +109,12 @@ def _target(
     if target.suffix.lower() != ".png":
         raise OutputError(f"{target} does not end in .png, which is what is written; give another name with -o")
     for what, path in given.items():  # --force is for results of before, never for what this one is made of
-        if path is not None and _is_same_file(target, path):
+        if path is not None and artefact.is_same_file(target, path):
             raise OutputError(
                 f"{target} is the {what} itself, expected another file to write: give another name with -o"
             )
     artefact.check_target(target, force=force)
     return target
-
-
-def _is_same_file(target: Path, path: Path | str) -> bool:
-    try:
-        return target.samefile(path)
-    except (OSError, ValueError):  # one of them is no file: nothing is lost
-        return False
 
 
 def _predict_labels(file: DeployedFile, picture: Path, target: Path, *, overlay: bool) -> Prediction:

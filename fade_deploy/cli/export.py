@@ -10,6 +10,7 @@ import typer
 
 from fade_deploy import optional
 from fade_deploy.api.export.options import (
+    ENGINE_ENDINGS,
     Backend,
     EngineOptions,
     ExportOptions,
@@ -21,7 +22,7 @@ from fade_deploy.api.export.options import (
 )
 from fade_deploy.cli import command
 from fade_deploy.cli import export_options as given
-from fade_deploy.cli.export_checks import ENGINES, check_given
+from fade_deploy.cli.export_checks import check_given
 from fade_deploy.cli.export_options import Format, Verification
 from fade_deploy.errors import ExportError
 from fade_deploy.precision import Precision
@@ -29,7 +30,7 @@ from fade_deploy.recipe import Shape
 
 app = command.application()
 
-_EXPORTED = (".onnx", *ENGINES)  # endings of a source that needs no export
+_EXPORTED = (".onnx", *ENGINE_ENDINGS)  # endings of a source that needs no export
 
 
 @app.command()
@@ -80,7 +81,7 @@ def export(
     name: given.NameOption = "",
     instance: given.InstanceOption = None,
     instances: given.InstancesOption = 1,
-    max_batch_size: given.MaxBatchOption = 8,
+    max_batch_size: given.MaxBatchOption = None,
     queue_delay: given.QueueDelayOption = 0,
     threads: given.ThreadsOption = 0,
     native: given.NativeOption = "none",
@@ -211,7 +212,7 @@ def _repository(
         **served, warmup=tuple(dict.fromkeys((sizes.smallest, sizes.optimum))) if sizes else ()
     )
     suffix = source.suffix.lower()
-    is_served = suffix in ENGINES or (suffix == ".onnx" and triton_options.backend is not Backend.TENSORRT)
+    is_served = suffix in ENGINE_ENDINGS or (suffix == ".onnx" and triton_options.backend is not Backend.TENSORRT)
     result = export_triton(
         source,
         output,

@@ -7,13 +7,11 @@ from pathlib import Path
 
 import typer
 
-from fade_deploy.api.export.options import Backend
+from fade_deploy.api.export.options import ENGINE_ENDINGS, Backend
 from fade_deploy.cli.export_options import Format
 from fade_deploy.errors import ExportError
 
-__all__ = ["ENGINES", "check_given"]
-
-ENGINES = (".engine", ".plan")  # endings of a source that is one
+__all__ = ["check_given"]
 
 # Parameter of the command -> the formats it shapes; those that are not listed shape all of them.
 _ENGINES = {Format.TENSORRT, Format.RTX, Format.TRITON}
@@ -50,7 +48,6 @@ _BUILD = (
     "plugin",
     "embed_plugin",
 )
-_BATCHES = ("max_batch_size", "threads")  # an engine's profile has the largest batch, and no threads compute it
 
 
 def check_given(context: typer.Context, asked: Format, source: Path, backend: Backend) -> None:
@@ -74,7 +71,7 @@ def check_given(context: typer.Context, asked: Format, source: Path, backend: Ba
             )
     if asked is Format.ONNX:
         return
-    is_engine = source.suffix.lower() in ENGINES
+    is_engine = source.suffix.lower() in ENGINE_ENDINGS
     builds_engine = (asked is not Format.TRITON or backend is Backend.TENSORRT) and not is_engine
     if is_engine or source.suffix.lower() == ".onnx":
         settled = flags(_SETTLED if builds_engine else (*_SETTLED, *_TYPES))
@@ -87,8 +84,4 @@ def check_given(context: typer.Context, asked: Format, source: Path, backend: Ba
         raise ExportError(
             f"{given[0]} means nothing where no engine is built, as for "
             f"{'an engine' if is_engine else f'--backend {backend}'}: leave it out"
-        )
-    if backend is Backend.TENSORRT and (given := flags(_BATCHES)):
-        raise ExportError(
-            f"{given[0]} means nothing for --backend tensorrt, only for onnxruntime, python: leave it out"
         )

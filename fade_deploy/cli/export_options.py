@@ -208,7 +208,8 @@ InstancesOption = Annotated[
     int, typer.Option(min=1, help="Copies that compute at the same time.", rich_help_panel=_TRITON)
 ]
 MaxBatchOption = Annotated[
-    int, typer.Option(min=1, help="Largest batch of a file that takes any.", rich_help_panel=_TRITON)
+    int | None,
+    typer.Option(min=1, help="Largest batch of a file that takes any.", show_default="8", rich_help_panel=_TRITON),
 ]
 QueueDelayOption = Annotated[
     int,
@@ -223,7 +224,7 @@ NativeOption = Annotated[
     typer.Option(
         "--native",
         metavar="none|auto|PATH",
-        help="Native operators to copy beside the model, for the server's system.",
+        help="Native operators, or the plugin of an engine, to copy beside the model, for the server's system.",
         rich_help_panel=_TRITON,
     ),
 ]

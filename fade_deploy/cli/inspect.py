@@ -1,4 +1,4 @@
-"""``fade-inspect``: what a checkpoint or an exported file is, and the papers' complexity tables."""
+"""``fade-inspect``: what a checkpoint, an exported file or an engine is, and the papers' complexity tables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ app = command.application()
 @app.command()
 def inspect(
     file: Annotated[
-        Path | None, typer.Argument(help="A checkpoint or an .onnx file.", show_default="none, with --table")
+        Path | None, typer.Argument(help="A checkpoint, an .onnx file or an engine.", show_default="none, with --table")
     ] = None,
     recipe: Annotated[
         str, typer.Option(help="Recipe name or .toml file.", show_default="the checkpoint's, else its model's")
@@ -36,7 +36,7 @@ def inspect(
     ] = None,
     as_json: command.JsonFlag = False,
 ) -> command.Outcome:
-    """Say what a checkpoint or an .onnx file is: family, backbone, upsampler, classes, size, cost, provenance.
+    """Say what a checkpoint, an .onnx file or an engine is: family, backbone, upsampler, size, cost, provenance.
 
     Or print what every upsampler costs, beside the numbers that the papers print.
 
@@ -45,6 +45,8 @@ def inspect(
     - `fade-inspect model.pth`
 
     - `fade-inspect model.onnx --json`
+
+    - `fade-inspect model.engine`
 
     - `fade-inspect --table segformer-b1`
     """
@@ -55,13 +57,16 @@ def inspect(
             return _table_outcome(table, narrow=sys.stdout.isatty())
     if file is None:
         raise InputError(
-            f"no file was given; give a checkpoint or an .onnx file, or --table with one of {', '.join(PaperTable)}"
+            "no file was given; give a checkpoint, an .onnx file or an engine, or --table with one of "
+            f"{', '.join(PaperTable)}"
         )
     from fade_deploy.api.inspect import inspect as inspect_file
 
     size = Shape.parse(shape or "1x512x512")
     with _spinner():
         document = inspect_file(file, recipe=recipe, ema=ema, height=size.height, width=size.width)
+    if shape and document["kind"] != "checkpoint":
+        raise InputError(f"{file} is exported already, so --shape means nothing for it: leave it out")
     outcome = command.Outcome(artefact=str(file), passed=True, document=document)
     facts = Table("what", Column("value", overflow="fold"))
     for key, value in document.items():
@@ -86,6 +91,7 @@ def _text(key: str, value: Any) -> str:
         return "; ".join(f"{e.get('name')}: {e.get('macs_before')} -> {e.get('macs_after')} MACs" for e in value)
     if isinstance(value, dict):
         parts = {name: _text("", content) if isinstance(content, dict) else content for name, content in value.items()}
+        parts = {name: ", ".join(map(str, part)) if isinstance(part, list) else part for name, part in parts.items()}
         return ("; " if parts != value else ", ").join(f"{name} {content}" for name, content in parts.items())
     if isinstance(value, list):
         return "; ".join(str(entry) for entry in value)

@@ -44,13 +44,13 @@ def ask(probe: str, *, limit: float, **arguments: Any) -> Answer:
             code = process.wait(limit + _GRACE)
         except subprocess.TimeoutExpired:
             process.kill()
-            code = process.wait()
+            process.wait()
             code = -signal.SIGALRM
         facts: dict[str, Any] = {}
         for line in _text(told).splitlines():
             facts.update(json.loads(line))
         fault, absent = facts.pop("fault", ""), facts.pop("absent", "")
-        if code and not fault and not absent:
+        if not fault and not absent and (code or not facts):  # a package may also end it as if all were well
             fault = _end(code, _text(said), limit)
         return Answer(facts=facts, fault=fault, absent=absent)
 
@@ -59,7 +59,7 @@ def _end(code: int, said: str, limit: float) -> str:
     """Why a process ended that told no fault itself."""
     if code == -signal.SIGALRM:
         return f"no answer within {limit:g} s, expected one: on a busy machine give it --time-limit {3 * limit:g}"
-    how = f"exit code {code}" if code > 0 else f"ended by {_signal_name(-code)}"
+    how = f"exit code {code}" if code >= 0 else f"ended by {_signal_name(-code)}"
     last = [line.strip() for line in said.splitlines() if line.strip()][-1:]
     reason = last[0][:_LONGEST_REASON] if last else "it said nothing"
     return f"{how}: {reason}"

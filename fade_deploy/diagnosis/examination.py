@@ -144,7 +144,7 @@ class Examination:
         runs = runtime.status in (Status.OK, Status.BAD_VERSION)
         if runs:  # else its providers could only say it again
             for provider in Provider:
-                yield provider_row(provider, answers.get(f"session {provider}"), has_tensorrt="tensorrt" in versions)
+                yield provider_row(judge, provider, answers.get(f"session {provider}"))
         for flavour in Flavour:
             yield tensorrt_row(judge, flavour, answers[flavour])
         for library in NativeLibrary:

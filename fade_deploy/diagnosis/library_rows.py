@@ -92,7 +92,7 @@ def _judged(
         return row(
             Status.BAD_VERSION,
             f"it wants ONNX Runtime 1.{level} or newer (API level {level}), here is {runtime_version}",
-            "pip install -U onnxruntime",
+            "pip install -U onnxruntime (or onnxruntime-gpu, whichever is installed)",
         )
     if ran is not None and not ran.facts.get("works"):
         given, remedy = given_and_remedy(ran.fault or "it computes something else than the function body")

@@ -15,7 +15,9 @@ __all__ = ["Node", "OnnxFile", "Scope", "read_onnx", "without_functions"]
 # TensorProto.DataType of what arithmetic is done in.
 _FLOATING = {1: "float32", 10: "float16", 11: "float64", 16: "bfloat16"}
 _CHANGES_DTYPE = ("Cast", "CastLike")
+_NOTHING = memoryview(b"")  # of a field that is left out
 _FUNCTIONS = 25  # field of ModelProto
+_NODES_OF_GRAPH, _NODES_OF_FUNCTION = 1, 7  # fields of GraphProto and FunctionProto
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,13 +47,11 @@ class Scope:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnnxFile:
-    """The facts of a file; scope 0 is its main graph."""
+    """The facts of a file; scope 0 is its main graph, the last ones are the bodies of its functions."""
 
     ir_version: int
     opsets: Mapping[str, int]  # by domain; "" is ONNX's own
-    producer: str
     scopes: tuple[Scope, ...]
-    functions: frozenset[tuple[str, str]]  # (domain, name)
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -130,15 +130,13 @@ class _Growing:
 
 
 def _model(data: memoryview) -> OnnxFile:
-    ir_version, producer, graphs = 0, "", []
+    ir_version = 0
+    graphs, functions = [], []
     opsets: dict[str, int] = {}
-    functions: list[memoryview] = []
     for number, value, _ in fields(data):
         match number:
             case 1:
                 ir_version = signed(value)
-            case 2:
-                producer = text(value)
             case 7:
                 graphs.append(_inside(value))
             case 8:
@@ -147,66 +145,51 @@ def _model(data: memoryview) -> OnnxFile:
                 functions.append(_inside(value))
     if len(graphs) != 1 or ir_version < 1:
         raise ValueError("it has no graph or no version")
-    scopes = [*_graph(graphs[0], opsets.get("", 0))]
+    scopes = [*_scopes(graphs[0], opsets.get("", 0))]
     for function in functions:
-        scopes += _function(function)
-    return OnnxFile(
-        ir_version=ir_version,
-        opsets=opsets,
-        producer=producer,
-        scopes=tuple(scopes),
-        functions=frozenset(_function_name(function) for function in functions),
-    )
+        scopes += _scopes(function, 0, nodes=_NODES_OF_FUNCTION)
+    return OnnxFile(ir_version=ir_version, opsets=opsets, scopes=tuple(scopes))
+
+
+def _by_number(data: memoryview) -> dict[int, int | memoryview]:
+    """The fields of a message, the last of each number."""
+    return {number: value for number, value, _ in fields(data)}
 
 
 def _opset(data: memoryview) -> tuple[str, int]:
-    domain, version = "", 0
-    for number, value, _ in fields(data):
-        if number == 1:
-            domain = text(value)
-        elif number == 2:
-            version = signed(value)
-    return "" if domain == "ai.onnx" else domain, version
+    found = _by_number(data)
+    domain = text(found.get(1, _NOTHING))
+    return "" if domain == "ai.onnx" else domain, signed(found.get(2, 0))
 
 
-def _graph(data: memoryview, opset: int) -> Iterator[Scope]:
-    """A graph, then the graphs inside its nodes."""
+def _scopes(data: memoryview, opset: int, *, nodes: int = _NODES_OF_GRAPH) -> Iterator[Scope]:
+    """A graph or a function's body, then the graphs inside its nodes.
+
+    Args:
+        data: A GraphProto or a FunctionProto.
+        opset: Of ONNX's own operators, where the message states none itself.
+        nodes: Number of the field of nodes, by which the two are told apart.
+    """
     scope, inner = _Growing(), []
+    is_graph = nodes == _NODES_OF_GRAPH
     for number, value, _ in fields(data):
-        match number:
-            case 1:
-                inner += _add_node(scope, _inside(value))
-            case 5:
-                _add_tensor(scope, _inside(value))
-            case 11 | 12 | 13:
-                _add_value(scope, _inside(value))
-    yield scope.done(opset)
-    for graph in inner:
-        yield from _graph(graph, opset)
-
-
-def _function(data: memoryview) -> Iterator[Scope]:
-    """A function's body, then the graphs inside its nodes."""
-    scope, inner, opset = _Growing(), [], 0
-    for number, value, _ in fields(data):
-        if number == 7:
+        if number == nodes:
             inner += _add_node(scope, _inside(value))
-        elif number == 9:
+        elif is_graph and number == 5:
+            scope.state(*_tensor(_inside(value)))
+        elif is_graph and number in (11, 12, 13):
+            scope.state(*_value(_inside(value)))
+        elif not is_graph and number == 9:
             domain, version = _opset(_inside(value))
             opset = version if domain == "" else opset
     yield scope.done(opset)
     for graph in inner:
-        yield from _graph(graph, opset)
+        yield from _scopes(graph, opset)
 
 
 def _function_name(data: memoryview) -> tuple[str, str]:
-    name = domain = ""
-    for number, value, _ in fields(data):
-        if number == 1:
-            name = text(value)
-        elif number == 10:
-            domain = text(value)
-    return domain, name
+    found = _by_number(data)
+    return text(found.get(10, _NOTHING)), text(found.get(1, _NOTHING))
 
 
 def _add_node(scope: _Growing, data: memoryview) -> list[memoryview]:
@@ -262,20 +245,11 @@ def _attribute(data: memoryview) -> tuple[str, int | None, int, list[memoryview]
 
 
 def _tensor(data: memoryview) -> tuple[str, int]:
-    name, dtype = "", 0
-    for number, value, _ in fields(data):
-        if number == 2:
-            dtype = signed(value)
-        elif number == 8:
-            name = text(value)
-    return name, dtype
+    found = _by_number(data)
+    return text(found.get(8, _NOTHING)), signed(found.get(2, 0))
 
 
-def _add_tensor(scope: _Growing, data: memoryview) -> None:
-    scope.state(*_tensor(data))
-
-
-def _add_value(scope: _Growing, data: memoryview) -> None:
+def _value(data: memoryview) -> tuple[str, int]:
     """Name, and the element type inside type, tensor_type."""
     name, dtype = "", 0
     for number, value, _ in fields(data):
@@ -285,4 +259,4 @@ def _add_value(scope: _Growing, data: memoryview) -> None:
             tensors = [_inside(inner.value) for inner in fields(_inside(value)) if inner.number == 1]
             kinds = [signed(inner.value) for tensor in tensors for inner in fields(tensor) if inner.number == 1]
             dtype = kinds[-1] if kinds else 0
-    scope.state(name, dtype)
+    return name, dtype

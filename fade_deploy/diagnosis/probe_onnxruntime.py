@@ -14,6 +14,7 @@ from fade_deploy.diagnosis.probe import Tell
 from fade_deploy.diagnosis.proof_model import OUTPUT, expected_output, proof_inputs, proof_model
 from fade_deploy.runtimes.native_libraries import NONE, register
 from fade_deploy.runtimes.ort import output_of, session_from_onnx
+from fade_deploy.runtimes.providers import chosen, execution_providers
 
 __all__ = ["file", "operators", "session"]
 
@@ -42,7 +43,8 @@ def file(tell: Tell, model: str, provider: str, library: str) -> None:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL  # nothing is run
     register(options, Path(library))
     try:
-        ort.InferenceSession(without_functions(Path(model), contract.DOMAIN), options)
+        bare = without_functions(Path(model), contract.DOMAIN)
+        ort.InferenceSession(bare, options, providers=execution_providers(chosen(provider)), enable_fallback=0)
     except Exception as error:  # onnxruntime's own exceptions have no common parent below Exception
         tell(native=False, native_fault=" ".join(str(error).split()))
     else:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import importlib
-from typing import Any
 
 from fade_deploy import contract
 from fade_deploy.diagnosis.probe import Tell
 from fade_deploy.diagnosis.proof_model import proof_model
+from fade_deploy.runtimes.engine_log import TensorRTLog, logger_for
 
 __all__ = ["RTX_LIBRARY", "tensorrt"]
 
@@ -27,11 +27,12 @@ def tensorrt(tell: Tell, module: str, plugins: str) -> None:
     tell(version=str(trt.__version__))
     if module == "tensorrt_rtx":
         tell(plain_name_found=_is_found(RTX_LIBRARY))
-    logger = _logger(trt)
+    log = TensorRTLog()
+    logger = logger_for(trt, log)
     try:
         builder = trt.Builder(logger)
     except Exception as error:  # without a GPU TensorRT makes none, and the binding raises TypeError
-        tell(builder=False, builder_fault=logger.last or " ".join(str(error).split()))
+        tell(builder=False, builder_fault=log.errors[-1] if log.errors else " ".join(str(error).split()))
     else:
         tell(builder=True)
         network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
@@ -41,12 +42,12 @@ def tensorrt(tell: Tell, module: str, plugins: str) -> None:
         tell(layers=network.num_layers)
     if plugins:
         registry = trt.get_plugin_registry()
-        logger.last = ""
+        log.errors.clear()
         registry.load_library(plugins)
         names = [operator.name for operator in contract.OPERATORS if operator is not contract.HEAD]
         version = str(contract.VERSION)
         found = [name for name in names if registry.get_creator(name, version, contract.DOMAIN) is not None]
-        tell(plugins=len(found), plugins_wanted=len(names), plugin_fault=logger.last)
+        tell(plugins=len(found), plugins_wanted=len(names), plugin_fault=log.errors[-1] if log.errors else "")
 
 
 def _is_found(library: str) -> bool:
@@ -55,18 +56,3 @@ def _is_found(library: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def _logger(trt: Any) -> Any:
-    class Logger(trt.ILogger):  # type: ignore[misc] # trt is any module
-        """Keeps the last error; nothing is printed."""
-
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.last = ""
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
-                self.last = " ".join(message.split())
-
-    return Logger()

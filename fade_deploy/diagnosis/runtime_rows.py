@@ -39,22 +39,26 @@ def onnxruntime_row(judge: Judge, answer: Answer) -> Row:
             remedy="pip uninstall -y onnxruntime onnxruntime-gpu, then pip install 'fade-deploy[ort-cpu]' or "
             "'fade-deploy[ort-gpu]'",
         )
-    distribution = "onnxruntime-gpu" if "onnxruntime-gpu" in judge.versions else "onnxruntime"
     listed = answer.facts.get("listed", [])
     others = [name.removesuffix("ExecutionProvider") for name in listed if name not in _NATIVE_PROVIDERS]
     found = "imported" + (f"; its {', '.join(others)} is not used here" if others else "")
     # Its session is told by the rows of the providers.
     imported = Answer(facts={"version": answer.facts["version"]}) if "version" in answer.facts else answer
-    return judge.package(distribution, imported, found=found, why="runs exported files", name="onnxruntime")
+    return judge.package(_distribution(judge), imported, found=found, why="runs exported files", name="onnxruntime")
 
 
-def provider_row(provider: Provider, answer: Answer | None, *, has_tensorrt: bool) -> Row:
+def _distribution(judge: Judge) -> str:
+    """Of onnxruntime, as pip calls the one that is installed."""
+    return "onnxruntime-gpu" if "onnxruntime-gpu" in judge.versions else "onnxruntime"
+
+
+def provider_row(judge: Judge, provider: Provider, answer: Answer | None) -> Row:
     """A provider, proven by a session that ran the proof model.
 
     Args:
+        judge: Knows what is installed; without TensorRT its provider is optional.
         provider: Which.
         answer: What the probe ``session`` told; None where the installed package has no such provider.
-        has_tensorrt: Whether TensorRT is installed, without which its provider is optional.
     """
     name = f"onnxruntime on {provider}"
     if answer is None:
@@ -67,11 +71,10 @@ def provider_row(provider: Provider, answer: Answer | None, *, has_tensorrt: boo
     if answer.facts.get("works"):
         return Row(name=name, status=Status.OK, found="ran the proof model, every number right")
     given, remedy = given_and_remedy(answer.fault or "it computes something else than it should")
-    if provider is Provider.TENSORRT and not has_tensorrt:
+    if provider is Provider.TENSORRT and "tensorrt" not in judge.versions:
         return Row(name=name, status=Status.MISSING, found=given, remedy="pip install 'fade-deploy[tensorrt]'")
-    return Row(
-        name=name, status=Status.BROKEN, found=given, remedy=remedy or "pip install --force-reinstall onnxruntime"
-    )
+    again = judge.install_again(_distribution(judge))
+    return Row(name=name, status=Status.BROKEN, found=given, remedy=remedy or again)
 
 
 def tensorrt_row(judge: Judge, flavour: Flavour, answer: Answer) -> Row:

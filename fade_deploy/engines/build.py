@@ -20,11 +20,12 @@ from typing import IO, Any
 from fade_deploy import errors
 from fade_deploy.engines.build_job import BuildJob
 from fade_deploy.engines.layers import Layer, from_json
+from fade_deploy.engines.options import EngineOptions
 from fade_deploy.engines.progress import BuildProgress
 from fade_deploy.errors import ExportError, FadeDeployError
 from fade_deploy.runtimes.engine_flavour import Flavour
 
-__all__ = ["WORKER", "Built", "build_engine", "library_environment"]
+__all__ = ["WORKER", "Built", "build_engine", "check_build", "library_environment"]
 
 # -P: nothing is imported from the current folder.
 WORKER = (sys.executable, "-P", "-m", "fade_deploy.engines.build_worker")
@@ -51,6 +52,22 @@ class Built:
     seconds: float
 
 
+def check_build(options: EngineOptions, plugin: Path | None, folder: Path) -> None:
+    """Ask, before minutes of export, whether the installed TensorRT could build so; in a child process, too.
+
+    Args:
+        options: What is asked of the engine.
+        plugin: The library to load.
+        folder: For files that are needed meanwhile.
+
+    Raises:
+        FadeDeployError: TensorRT is missing, crashes, lacks an option, a compute capability or a GPU, or can't load the
+            plugin.
+    """
+    job = BuildJob(model=None, engine=folder / "engine", options=options, sizes={}, plugin=plugin)
+    _ended_child(job, folder, check=lambda _: None, worker=WORKER)
+
+
 def build_engine(
     job: BuildJob, folder: Path, *, check: Callable[[list[Layer]], None], worker: Sequence[str] = WORKER
 ) -> Built:
@@ -67,6 +84,24 @@ def build_engine(
         RuntimeError: The process ended with a traceback: a bug of ours.
     """
     start = time.perf_counter()
+    network, facts = _ended_child(job, folder, check=check, worker=worker)
+    return Built(
+        version=facts["version"],
+        gpu=facts["gpu"],
+        compute_capabilities=tuple(facts["compute_capabilities"]),
+        inputs=facts["inputs"],
+        outputs=facts["outputs"],
+        network=network,
+        engine=None if facts["engine"] is None else from_json(facts["engine"]),
+        notes=tuple(facts["notes"]),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _ended_child(
+    job: BuildJob, folder: Path, *, check: Callable[[list[Layer]], None], worker: Sequence[str]
+) -> tuple[list[Layer], dict[str, Any]]:
+    """Have a child process do the job; the network, and the facts that it told last."""
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
             worker,
@@ -87,17 +122,7 @@ def build_engine(
             code = process.wait()
         if facts is None:
             raise _crash(code, said, job)
-    return Built(
-        version=facts["version"],
-        gpu=facts["gpu"],
-        compute_capabilities=tuple(facts["compute_capabilities"]),
-        inputs=facts["inputs"],
-        outputs=facts["outputs"],
-        network=network,
-        engine=None if facts["engine"] is None else from_json(facts["engine"]),
-        notes=tuple(facts["notes"]),
-        seconds=time.perf_counter() - start,
-    )
+    return network, facts
 
 
 @contextlib.contextmanager
@@ -124,6 +149,8 @@ def _followed(events: IO[str], check: Callable[[list[Layer]], None]) -> tuple[li
     progress, told = BuildProgress(), ""
     network: list[Layer] = []
     for line in events:
+        if not line.endswith("\n"):
+            break  # cut short by the end of the process
         event = json.loads(line)
         match event["event"]:
             case "started":
@@ -139,7 +166,7 @@ def _followed(events: IO[str], check: Callable[[list[Layer]], None]) -> tuple[li
                 told = _tell(progress, told)
             case "refused":
                 raise getattr(errors, event["kind"], FadeDeployError)(event["message"])
-            case "built":
+            case "done":
                 return network, dict(event)
     return network, None
 

@@ -55,7 +55,7 @@ def build_failure(title: str, errors: Sequence[str]) -> ExportError:
         )
     if re.search("out ?of ?memory", said, re.IGNORECASE):
         return ExportError(f"{title} ran out of GPU memory: give a smaller --profile or --workspace")
-    if "increase the allowed workspace" in said or "workspace size" in said:
+    if "increase the allowed workspace" in said or "workspace size" in said:  # as threads quote it, of no run of ours
         return ExportError(f"{title} needs more memory for a layer: give a larger --workspace, or leave it out")
     return ExportError(
         f"{title} can't build the engine ({_first(errors)}): give another --profile or --precision, or --plugin none "

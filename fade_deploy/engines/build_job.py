@@ -18,8 +18,8 @@ __all__ = ["BuildJob"]
 class BuildJob:
     """One build: which graph, to which file, how."""
 
-    model: Path
-    engine: Path  # is there, and is overwritten
+    model: Path | None  # None: TensorRT is asked whether it could build so, and nothing is built
+    engine: Path  # overwritten
     options: EngineOptions  # its profile is not read: `sizes` has it
     sizes: dict[str, tuple[tuple[int, ...], ...]]  # input -> smallest, optimum and largest shape; empty: all fixed
     plugin: Path | None  # the library to load
@@ -45,9 +45,9 @@ class BuildJob:
         """The job of :meth:`to_json`."""
         document: dict[str, Any] = json.loads(text)
         options = document["options"]
-        cache, plugin = options["timing_cache"], document["plugin"]
+        model, cache, plugin = document["model"], options["timing_cache"], document["plugin"]
         return cls(
-            model=Path(document["model"]),
+            model=None if model is None else Path(model),
             engine=Path(document["engine"]),
             options=EngineOptions(
                 **{

@@ -1,8 +1,8 @@
-"""The process that builds one engine: ``python -m fade_deploy.engines.build_worker``, a job on its standard input.
+"""The process that builds one engine, or tells whether it could: ``python -m fade_deploy.engines.build_worker``.
 
-It is a process of its own because TensorRT may end it, and because TensorRT-RTX needs its libraries' folder on the
-loader's path before a process starts. Standard output is JSON, one event a line (``engines/build.py`` reads them);
-what TensorRT prints goes to standard error.
+It reads a job on its standard input. It is a process of its own because TensorRT may end it, and because TensorRT-RTX
+needs its libraries' folder on the loader's path before a process starts. Standard output is JSON, one event a line
+(``engines/build.py`` reads them); what TensorRT prints goes to standard error.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Tell = Callable[..., None]
 
 
 def main() -> None:
-    """Read the job, build, and end; the last event is ``built`` or ``refused``, else this was a crash."""
+    """Read the job, do it, and end; the last event is ``done`` or ``refused``, else this was a crash."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # nobody is left to read what comes of an orphan
     events = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)
@@ -48,20 +48,19 @@ def main() -> None:
         events.write(json.dumps({"event": event, **facts}) + "\n")
 
     try:
-        tell("built", **_built(BuildJob.from_json(sys.stdin.readline()), tell))
+        tell("done", **_done(BuildJob.from_json(sys.stdin.readline()), tell))
     except FadeDeployError as error:
         tell("refused", kind=type(error).__name__, message=str(error))
 
 
-def _built(job: BuildJob, tell: Tell) -> dict[str, Any]:
-    """Build the engine of a job; what was built, as plain data."""
+def _done(job: BuildJob, tell: Tell) -> dict[str, Any]:
+    """Check the job and build its engine; what was built, as plain data, or nothing where there is no model."""
     trt = imported(job.options.flavour)
     if job.options.flavour is Flavour.RTX:
         _open_by_name(_UNVERSIONED)
     strategy = strategy_for(job.options.flavour, trt.__version__)
-    title = f"{job.options.flavour.label} {trt.__version__}"
-    tell("started", name=title)
     strategy.check(job.options)
+    strategy.capabilities_for(trt, job.options.compute_capabilities, ())  # which are unknown whatever the network is
     gpu = current_gpu()
     if strategy.needs_gpu and gpu is None:
         raise ExportError(
@@ -73,12 +72,24 @@ def _built(job: BuildJob, tell: Tell) -> dict[str, Any]:
     trt.init_libnvinfer_plugins(logger, "")
     if job.plugin is not None:
         load_plugin(trt, job.plugin, log)
+    if job.model is None:
+        return {}
+    facts = _built(trt, strategy, job, job.model, log, logger, tell)
+    return {**facts, "gpu": gpu.as_dict() if gpu and strategy.needs_gpu else None}
+
+
+def _built(
+    trt: ModuleType, strategy: Strategy, job: BuildJob, model: Path, log: TensorRTLog, logger: Any, tell: Tell
+) -> dict[str, Any]:
+    """Build the engine of a checked job."""
+    title = f"{job.options.flavour.label} {trt.__version__}"
+    tell("started", name=title)
     try:
         builder = trt.Builder(logger)
     except TypeError as error:  # what the bindings make of a null pointer
         raise build_failure(title, log.errors) from error
     network = strategy.network(trt, builder)
-    _parse(trt, network, logger, job.model, log, title)
+    _parse(trt, network, logger, model, log, title)
     layers = network_layers(trt, network)
     tell("parsed", layers=as_json(layers))
     capabilities, notes = strategy.capabilities_for(trt, job.options.compute_capabilities, layers)
@@ -97,7 +108,6 @@ def _built(job: BuildJob, tell: Tell) -> dict[str, Any]:
     engine = _engine(trt, strategy, logger, plan, job)
     return {
         "version": trt.__version__,
-        "gpu": None if gpu is None or not strategy.needs_gpu else gpu.as_dict(),
         "compute_capabilities": capabilities,
         "inputs": [_tensor(network.get_input(i)) for i in range(network.num_inputs)],
         "outputs": [_tensor(network.get_output(i)) for i in range(network.num_outputs)],

@@ -13,7 +13,27 @@ from fade_deploy.engines.options import EngineOptions
 from fade_deploy.errors import ExportError
 from fade_deploy.runtimes.native_libraries import AUTOMATIC, NONE, NativeLibrary, library_for
 
-__all__ = ["engine_from_graph", "plugin_for"]
+__all__ = ["engine_from_graph", "plugin_for", "plugin_library"]
+
+
+def plugin_library(choice: str, *, embed: bool = False) -> Path | None:
+    """The plugin library of a choice, whatever is built with it; None is none.
+
+    Args:
+        choice: ``auto``, ``none`` or a path.
+        embed: Whether the library's code is to travel in the engine, so that there must be one.
+
+    Raises:
+        InputError: The given path is no file.
+        ExportError: There is none to embed.
+    """
+    library = library_for(choice, NativeLibrary.TENSORRT)
+    if embed and library is None:
+        raise ExportError(
+            "--embed-plugin has nothing to embed, no library is given or installed: give one with --plugin, or leave "
+            "it out"
+        )
+    return library
 
 
 def plugin_for(graph: GraphForEngine, choice: str, *, embed: bool = False) -> Path | None:
@@ -21,23 +41,21 @@ def plugin_for(graph: GraphForEngine, choice: str, *, embed: bool = False) -> Pa
 
     Args:
         graph: What is built.
-        choice: ``auto``, ``none`` or a path.
-        embed: Whether the library's code is to travel in the engine, so that there must be one.
+        choice: As for :func:`plugin_library`, as is ``embed``.
+        embed: Likewise.
 
     Raises:
-        InputError: The given path is no file.
-        ExportError: A library was named and the file has no operator for it, or there is none to embed.
+        InputError: As :func:`plugin_library`.
+        ExportError: Likewise; or a library was asked for and the file has no operator for it.
     """
-    library = library_for(choice, NativeLibrary.TENSORRT)
-    if embed and (library is None or not graph.plugin_nodes):
-        why = "no library is given or installed" if graph.plugin_nodes else f"{graph.source} has no operator for it"
-        raise ExportError(f"--embed-plugin has nothing to embed, {why}: give a library with --plugin, or leave it out")
+    library = plugin_library(choice, embed=embed)
     if graph.plugin_nodes:
         return library
-    if choice not in (AUTOMATIC, NONE):
+    if embed or choice not in (AUTOMATIC, NONE):
+        asked = "--embed-plugin" if embed else f"--plugin {choice}"
         raise ExportError(
-            f"{graph.source} has no operator that a plugin computes, so --plugin {choice} would do nothing: leave it "
-            "out, or export the file without --standard-ops"
+            f"{graph.source} has no operator that a plugin computes, so {asked} would do nothing: leave it out, or "
+            "export the file without --standard-ops"
         )
     return None
 

@@ -21,6 +21,8 @@ __all__ = ["GraphForEngine", "graph_for_engine"]
 # Operators that TensorRT gets as plugins where the library is there; a head is taken apart before.
 _WITH_PLUGIN = tuple(operator.name for operator in contract.OPERATORS if operator is not contract.HEAD)
 
+# Operators that only pass values on, whatever type these have.
+_MOVES = ("Cast", "Constant", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
 _PICTURE_RANK = 4  # [N, C, H, W] or [N, H, W, C]
 
 
@@ -99,7 +101,7 @@ def graph_for_engine(
     lowered = lower_heads(model)
     cast_pictures(model)
     types = _types(model)
-    low = sorted(set(types.values()) - {Precision.FP32})
+    low = sorted(_computed(model, types) - {Precision.FP32})
     if low and plan is not None and not is_typed:
         raise ExportError(
             f"{path} is exported in {' and '.join(low)}, --precision fp32 was asked for: export the checkpoint again "
@@ -176,3 +178,9 @@ def _types(model: Any) -> dict[str, str]:
     return {
         str(value.name): kinds[kind.name] for value, kind in element_types(model.graph).items() if kind.name in kinds
     }
+
+
+def _computed(model: Any, types: Mapping[str, str]) -> set[str]:
+    """The precisions that some node computes in; what is only cast from, or to, at the border is none of them."""
+    values = [value for node in model.graph if node.op_type not in _MOVES for value in node.outputs]
+    return {types[value.name] for value in values if value.name in types}

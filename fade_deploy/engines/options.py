@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import dataclass
 from enum import StrEnum
@@ -42,7 +43,7 @@ class EngineOptions:
     force: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse a number that no GPU has.
+        """Refuse what no GPU has.
 
         Raises:
             ExportError: The message names the option.
@@ -52,6 +53,11 @@ class EngineOptions:
                 f"--workspace {self.workspace_mib} is not within 0 to {_MOST_WORKSPACE}: give the MiB that a layer may "
                 "use, or leave it out"
             )
+        for capability in self.compute_capabilities:
+            if not re.fullmatch(r"[1-9]\d?\.\d", capability):
+                digits = re.search(r"(?<![.\d])(\d{1,2})(\d)$", capability)  # as CUDA's compilers have them: 86, sm_86
+                meant = f"give {digits[1]}.{digits[2]}" if digits else "give some such as 8.6,12.0, or leave it out"
+                raise ExportError(f"--compute-capability '{capability}' is not of the form X.Y: {meant}")
 
 
 def reproducing_flags(options: EngineOptions) -> str:

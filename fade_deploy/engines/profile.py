@@ -14,6 +14,7 @@ __all__ = ["PictureInput", "ShapeProfile"]
 _SIZE = r"[1-9]\d{0,5}"
 _FORM = "NxHxW:NxHxW:NxHxW (smallest:tuned for:largest), for example 1x256x256:4x512x512:8x1024x1024"
 _MULTIPLE = 4  # of the recipe's size_multiple, where the smallest default size lies
+_USUAL_SIDE = 512  # pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +49,12 @@ class ShapeProfile:
 
     @classmethod
     def default(cls, multiple: int) -> ShapeProfile:
-        """One picture of 512x512, up to four of 1024x1024; a file with other sizes is asked for with ``--profile``."""
-        side, tuned, most = multiple * _MULTIPLE, 512, 1024
+        """One picture of 512x512, up to four of 1024x1024, or the multiples next to these.
+
+        A file with other sizes is asked for with ``--profile``.
+        """
+        tuned = max(_USUAL_SIDE // multiple, 1) * multiple
+        side, most = min(multiple * _MULTIPLE, tuned), 2 * tuned
         return cls(smallest=Shape(1, side, side), optimum=Shape(1, tuned, tuned), largest=Shape(4, most, most))
 
     @property

@@ -5,6 +5,7 @@ Neither torch nor onnx is needed. Polygraphy runs the engine: it owns the buffer
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,20 +15,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fade_deploy.artefact import sha256_of
 from fade_deploy.errors import InputError, MissingDependency
 from fade_deploy.optional import require
 from fade_deploy.runtimes.engine_flavour import Flavour, imported, major_minor
 from fade_deploy.runtimes.engine_gpu import Gpu, current_gpu
 from fade_deploy.runtimes.engine_log import TensorRTLog, logger_for
-from fade_deploy.runtimes.engine_manifest import read_manifest
-from fade_deploy.runtimes.engine_plugin import load_plugin
+from fade_deploy.runtimes.engine_manifest import read_engine
+from fade_deploy.runtimes.engine_plugin import library_for_engine, load_plugin
 from fade_deploy.runtimes.engine_refusal import refusal
-from fade_deploy.runtimes.native_libraries import AUTOMATIC, NativeLibrary, library_for
+from fade_deploy.runtimes.native_libraries import AUTOMATIC
 
 __all__ = ["LoadedEngine", "load_engine"]
 
-_ONNX = b"\x08"  # of every ONNX file the first byte: the field with its IR version
+_RUNNERS = "polygraphy.backend.trt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,22 +70,22 @@ def load_engine(path: Path | str, *, plugin: Path | str = AUTOMATIC, allow_code:
 
     Raises:
         InputError: The file or its manifest is missing, truncated, changed, an .onnx file, for another TensorRT,
-            version or GPU; or the plugin library is missing or can't be loaded.
+            version or GPU; the plugin library is missing, another one or can't be loaded; or this process has loaded an
+            engine of the other TensorRT.
         MissingDependency: TensorRT or Polygraphy is not installed, or there is no GPU.
     """
     path = Path(path)
-    data = _read(path)
-    manifest = read_manifest(path)
-    _check_whole(path, len(data), manifest)
+    data, manifest = read_engine(path)
     flavour = Flavour(manifest["tensorrt"]["flavour"])
     trt = imported(flavour)
     _check_version(path, manifest, trt)
     _check_gpu(path, manifest, current_gpu())
     _check_code(path, manifest, allow_code=allow_code)
+    library = library_for_engine(path, manifest, plugin, option="--plugin; in Python, plugin")
+    _choose_runner(path, flavour)
     log = TensorRTLog()
     logger = logger_for(trt, log)
     trt.init_libnvinfer_plugins(logger, "")
-    library = _library(path, manifest, plugin)
     if library is not None:
         load_plugin(trt, library, log)
     runtime = trt.Runtime(logger)
@@ -93,75 +93,51 @@ def load_engine(path: Path | str, *, plugin: Path | str = AUTOMATIC, allow_code:
     engine = runtime.deserialize_cuda_engine(data)
     if engine is None:
         raise refusal(path, manifest, " | ".join(log.errors), version=trt.__version__)
-    return LoadedEngine(engine=engine, manifest=manifest, logger=logger, runner=_runner(flavour, engine))
-
-
-def _read(path: Path) -> bytes:
-    remedy = "give an engine that fade-export built"
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} can't be read ({error.strerror or error}): {remedy}") from error
-    if not data:
-        raise InputError(f"{path} is empty: {remedy}")
-    if path.suffix.lower() == ".onnx" or data.startswith(_ONNX):
-        raise InputError(
-            f"{path} is an .onnx file, expected an engine: build one with fade-export {path.name} --format tensorrt"
-        )
-    return data
-
-
-def _check_whole(path: Path, size: int, manifest: Mapping[str, Any]) -> None:
-    stated = manifest["artefact"]
-    if size != stated.get("bytes"):
-        raise InputError(
-            f"{path} has {size} bytes, its manifest says {stated.get('bytes')}: it is truncated or another build; "
-            "copy both files again"
-        )
-    if sha256_of(path) != stated.get("sha256"):
-        raise InputError(f"{path} is not the file that its manifest describes (SHA-256): copy both files again")
+    runner = require(_RUNNERS, extra=str(flavour)).TrtRunner(engine)
+    return LoadedEngine(engine=engine, manifest=manifest, logger=logger, runner=runner)
 
 
 def _check_version(path: Path, manifest: Mapping[str, Any], trt: ModuleType) -> None:
     """TensorRT itself refuses another version, with an error that names internal tags."""
     built, here = str(manifest["tensorrt"]["version"]), str(trt.__version__)
     flavour = Flavour(manifest["tensorrt"]["flavour"])
-    if flavour is Flavour.RTX:
-        if major_minor(here) >= major_minor(built) and major_minor(here)[0] == major_minor(built)[0]:
-            return  # whether a later one takes it is its own to say
-    elif manifest["options"].get("version_compatible"):
-        if major_minor(here) >= major_minor(built) and major_minor(here)[0] == major_minor(built)[0]:
-            return
-    elif here == built:
-        return
-    raise InputError(
-        f"{path} was built with {flavour.label} {built}, installed is {here}: pip install {flavour}=={built}, or build "
-        "it again with the installed version"
-    )
+    # Whether a later TensorRT-RTX takes it is that one's own to say.
+    may_be_later = flavour is Flavour.RTX or manifest["options"].get("version_compatible")
+    is_later = major_minor(here) >= major_minor(built) and major_minor(here)[0] == major_minor(built)[0]
+    if here != built and not (may_be_later and is_later):
+        raise InputError(
+            f"{path} was built with {flavour.label} {built}, installed is {here}: pip install {flavour}=={built}, or "
+            "build it again with the installed version"
+        )
 
 
 def _check_gpu(path: Path, manifest: Mapping[str, Any], gpu: Gpu | None) -> None:
+    """Before TensorRT, which takes an engine of another model of the same compute capability with a mere warning."""
     if gpu is None:
         raise MissingDependency(
             f"{path} needs an NVIDIA GPU, and this machine's driver shows none: see that nvidia-smi lists one, or run "
             "the .onnx file with onnxruntime"
         )
     here, stated = gpu.compute_capability, manifest["tensorrt"]
+    remedy = f"build it again on this machine with fade-export --format {stated['flavour']}"
     if stated["flavour"] == Flavour.RTX:
         known = stated.get("compute_capabilities", [])
-        if here in known:
-            return
-        expected = f"one of {', '.join(known)}"
+        fits, expected = here in known, f"compute capability {', '.join(known)}"
+        remedy = f"build it again with --compute-capability {here}"
     else:
-        built_on = (stated.get("gpu") or {}).get("compute_capability", "")
-        level = manifest["options"].get("hardware_compatibility")
-        if here == built_on or (level == "ampere+" and major_minor(here) >= (8, 0)):
-            return
-        expected = "8.0 or newer" if level == "ampere+" else built_on
-    raise InputError(
-        f"{path} is for compute capability {expected}, this GPU ({gpu.name}) has {here}: build it again on this "
-        f"machine with fade-export --format {stated['flavour']}"
-    )
+        built_on = Gpu(**{key: str((stated.get("gpu") or {}).get(key, "")) for key in ("name", "compute_capability")})
+        is_alike = here == built_on.compute_capability
+        match manifest["options"].get("hardware_compatibility"):
+            case "ampere+":
+                fits, expected = major_minor(here) >= (8, 0), "compute capability 8.0 or newer"
+            case "same-compute-capability":
+                fits, expected = is_alike, f"compute capability {built_on.compute_capability}"
+            case _:
+                fits = gpu == built_on
+                expected = f"{built_on.name} of compute capability {built_on.compute_capability} alone"
+                remedy += ", or there with --hardware-compatibility same-compute-capability" if is_alike else ""
+    if not fits:
+        raise InputError(f"{path} is for {expected}, this GPU ({gpu.name}) has {here}: {remedy}")
 
 
 def _check_code(path: Path, manifest: Mapping[str, Any], *, allow_code: bool) -> None:
@@ -175,23 +151,16 @@ def _check_code(path: Path, manifest: Mapping[str, Any], *, allow_code: bool) ->
     )
 
 
-def _library(path: Path, manifest: Mapping[str, Any], choice: Path | str) -> Path | None:
-    stated = manifest["plugin"]
-    if stated is None or stated.get("embedded"):
-        return None
-    library = library_for(choice, NativeLibrary.TENSORRT)
-    if library is None:
-        raise InputError(
-            f"{path} was built with the plugin library {stated.get('file')}, which is not installed here: give its "
-            "path (plugin), install fade-deploy with TENSORRT_ROOT set, or build the engine with --plugin none"
-        )
-    return library
-
-
-def _runner(flavour: Flavour, engine: Any) -> Any:
+def _choose_runner(path: Path, flavour: Flavour) -> None:
+    """Have Polygraphy's runner use the TensorRT of the engine: it looks that up once, when it is imported."""
     config: Any = require("polygraphy.config", extra=str(flavour))
-    config.USE_TENSORRT_RTX = flavour is Flavour.RTX  # read when the next line imports it: one flavour in a process
-    return require("polygraphy.backend.trt", extra=str(flavour)).TrtRunner(engine)
+    is_rtx = flavour is Flavour.RTX
+    if _RUNNERS in sys.modules and is_rtx != config.USE_TENSORRT_RTX:
+        raise InputError(
+            f"{path} is for {flavour.label}, and this process has loaded Polygraphy for the other TensorRT, expected "
+            "one of them in a process: run the engines one after the other"
+        )
+    config.USE_TENSORRT_RTX = is_rtx
 
 
 def _check_inputs(engine: Any, manifest: Mapping[str, Any], inputs: Mapping[str, NDArray[Any]]) -> None:

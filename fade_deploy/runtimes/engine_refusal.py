@@ -11,8 +11,9 @@ from fade_deploy.errors import InputError
 
 __all__ = ["refusal"]
 
-# What the log of a refusal holds -> what it means, and the remedy. The first that is found counts; the texts are
-# TensorRT's own, of 10.x and 11.x, and none of them is needed for a refusal to be told.
+# What the log of a refusal holds -> what it means, and the remedy. The first that is found counts. What is said of a
+# damaged engine and of an old driver is TensorRT-RTX 1.7.1's, from runs of ours; the rest is as threads quote TensorRT
+# 10 and 11. None of it is needed for a refusal to be told.
 _MEANINGS = (
     (
         r"could not find plugin|Cannot deserialize plugin|getPluginCreator",
@@ -35,12 +36,16 @@ _MEANINGS = (
         "install that version, or build it again",
     ),
     (
-        r"[Mm]agic tag|kMAGIC_TAG|conform to expected format",
+        r"[Mm]agic ?[Tt]ag|MAGIC_TAG|size == blobSize|conform to expected format",
         "it is no engine of this TensorRT, or is damaged",
         "copy it again, or build it again",
     ),
     (r"out of memory|OutOfMemory|cudaErrorMemoryAllocation", "the GPU has too little memory free", "see nvidia-smi"),
-    (r"CUDA initialization failure|cudaErrorInsufficientDriver", "its CUDA can't use this GPU", "update the driver"),
+    (
+        r"CUDA initialization failure|cudaErrorInsufficientDriver|driver version is insufficient",
+        "its CUDA can't use this GPU",
+        "update the driver",
+    ),
 )
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fade_deploy.errors import FadeDeployError, InputError, MissingDependency
 from fade_deploy.optional import require
 from fade_deploy.provider import Provider
+from fade_deploy.runtimes.engine_manifest import ENGINE_ENDINGS
 from fade_deploy.runtimes.native_libraries import AUTOMATIC, NativeLibrary, library_for, register
 from fade_deploy.runtimes.providers import (
     check_loaded,
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["ort_version", "output_of", "session_from_onnx"]
 
 _QUIET = 4  # "fatal": onnxruntime raises what it would log as an error, so lower levels only say it twice
-_ENGINES = (".engine", ".plan")
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu")  # both fill the folder `onnxruntime` of site-packages
 
 
@@ -142,7 +142,7 @@ def _is_installed(package: str) -> bool:
 
 
 def _check_readable(path: Path) -> None:
-    if path.suffix in _ENGINES and path.is_file():
+    if path.suffix in ENGINE_ENDINGS and path.is_file():
         raise InputError(
             f"{path} is a TensorRT engine, expected the .onnx file: run the engine with "
             "fade_deploy.runtimes.engine.load_engine, or compare it with fade-verify"

@@ -12,9 +12,10 @@ from fade_deploy.errors import ExportError
 from fade_deploy.serve.triton_interface import Interface, Tensor
 from fade_deploy.serve.triton_options import Backend, Instance, TritonOptions
 
-__all__ = ["LABELS", "config_text", "max_batch_size"]
+__all__ = ["LABELS", "checked_batch", "config_text", "max_batch_size"]
 
 LABELS = "labels.txt"  # beside config.pbtxt: the name of class i in line i + 1
+_USUAL_BATCH = 8  # at 512x512 25 MB of SegFormer inputs, below what servers and proxies refuse by default
 # numpy's names -> Triton's; what both its ONNX Runtime and its TensorRT backend take (bfloat16: TensorRT alone).
 _DTYPES = {
     "bfloat16": "TYPE_BF16",
@@ -72,19 +73,42 @@ def max_batch_size(interface: Interface, options: TritonOptions) -> int:
     """How many requests one run may hold; 0 where requests can't be joined, and the batch axis is one of ``dims``.
 
     Raises:
-        ExportError: A preferred or warm-up batch is larger.
+        ExportError: As :func:`checked_batch`.
     """
-    if not interface.batches:
-        if options.preferred_batch_sizes:
+    return checked_batch(
+        options,
+        are_joined=interface.batches,
+        largest=interface.plan.largest.batch if interface.plan else 0,
+        warmup=[next(iter(shapes.values()))[0] for shapes in interface.warmup],
+    )
+
+
+def checked_batch(options: TritonOptions, *, are_joined: bool, warmup: Iterable[int], largest: int = 0) -> int:
+    """The largest batch, 0 where requests can't be joined; also before there is a file.
+
+    Args:
+        options: How the model is served.
+        are_joined: Whether requests can be: the batch axis is open, from 1 upwards.
+        warmup: Batches that run before the server reports ready.
+        largest: Of an engine's profile; 0: as the options say.
+
+    Raises:
+        ExportError: A preferred or warm-up batch is larger, or something is asked of batches that there are not.
+    """
+    largest = (largest or options.max_batch_size or _USUAL_BATCH) if are_joined else 0
+    for given, lowest, what in (
+        (options.max_batch_size is not None, 1, f"--max-batch-size {options.max_batch_size}"),
+        (options.queue_delay_us > 0, 2, f"--queue-delay {options.queue_delay_us}"),
+        (bool(options.preferred_batch_sizes), 1, f"preferred_batch_sizes {options.preferred_batch_sizes}"),
+    ):
+        if given and largest < lowest:
+            why = "the largest batch is 1" if largest else "the batch is fixed or starts above 1"
             raise ExportError(
-                "preferred batch sizes are given for a file with a fixed batch, which takes one request at a time: "
-                "leave them out, or export it with a dynamic batch"
+                f"{what} means nothing where {why}, since no requests are joined: leave it out, or export with a "
+                "larger or a dynamic batch"
             )
-        return 0
-    largest = interface.plan.largest.batch if interface.plan else options.max_batch_size
-    batches = [next(iter(shapes.values()))[0] for shapes in interface.warmup]
-    for what, sizes in (("preferred", options.preferred_batch_sizes), ("warm-up", batches)):
-        if not all(1 <= size <= largest for size in sizes):
+    for what, sizes in (("preferred", options.preferred_batch_sizes), ("warm-up", tuple(warmup))):
+        if largest and not all(1 <= size <= largest for size in sizes):
             raise ExportError(
                 f"{what} batch {max(sizes)} is not within 1 to {largest}, the largest batch: give another"
             )

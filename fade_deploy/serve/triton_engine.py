@@ -10,7 +10,7 @@ from fade_deploy.errors import ExportError, InputError, RecipeError
 from fade_deploy.recipe import Shape
 from fade_deploy.runtimes.deployed_metadata import metadata_fault
 from fade_deploy.runtimes.engine_flavour import Flavour
-from fade_deploy.runtimes.engine_manifest import manifest_of, read_manifest
+from fade_deploy.runtimes.engine_manifest import manifest_of, read_engine
 from fade_deploy.serve.triton_interface import OPEN, Interface, Plan, Tensor, input_shapes, sides
 
 __all__ = ["interface_of_engine"]
@@ -27,13 +27,11 @@ def interface_of_engine(path: Path, warmup: Sequence[Shape] = ()) -> Interface:
         warmup: Sizes; by default the smallest and the optimum of the engine's profile, or its only size.
 
     Raises:
-        InputError: The engine or its manifest is missing, the manifest lacks something, or Triton doesn't load engines
+        InputError: The engine or its manifest is missing, they do not belong together, or Triton loads no engines
             of that flavour.
-        ExportError: A warm-up size is outside the profile.
+        ExportError: A warm-up size is outside the profile, or no multiple of what the model takes.
     """
-    if not path.is_file():
-        raise InputError(f"{path} is not a file, expected an engine that fade-export built")
-    document = read_manifest(path)
+    _, document = read_engine(path)
     flavour, version = Flavour(document["tensorrt"]["flavour"]), str(document["tensorrt"]["version"])
     if flavour is not Flavour.TENSORRT:
         raise InputError(
@@ -51,16 +49,9 @@ def interface_of_engine(path: Path, warmup: Sequence[Shape] = ()) -> Interface:
     except (ValueError, KeyError, TypeError, IndexError, RecipeError) as error:
         raise InputError(f"{manifest_of(path)} describes no engine of fade-export ({error!r}): {_REMEDY}") from error
     for size in warmup:
-        inside = all(
-            low <= given <= high for low, given, high in zip(smallest.sizes, size.sizes, largest.sizes, strict=True)
-        )
-        if not inside:
-            raise ExportError(
-                f"warm-up size {size} is outside the engine's profile, {smallest} to {largest}: give a size inside it"
-            )
+        _check_warmup(size, smallest, largest, multiple=metadata["size_multiple"])
     sizes = warmup or tuple(dict.fromkeys((smallest, optimum)))
-    plugin = document["plugin"] or {}
-    embedded = bool(plugin.get("embedded"))
+    plugin = document["plugin"]
     return Interface(
         inputs=inputs,
         outputs=outputs,
@@ -72,11 +63,23 @@ def interface_of_engine(path: Path, warmup: Sequence[Shape] = ()) -> Interface:
             smallest=smallest,
             optimum=optimum,
             largest=largest,
-            plugin="" if embedded else str(plugin.get("file", "")),
-            embedded_plugin=embedded,
+            embedded_plugin=plugin is not None and plugin["embedded"],
             version_compatible=bool(document["options"].get("version_compatible")),
         ),
     )
+
+
+def _check_warmup(size: Shape, smallest: Shape, largest: Shape, *, multiple: int) -> None:
+    edges = list(zip(smallest.sizes, size.sizes, largest.sizes, strict=True))
+    if not all(low <= given <= high for low, given, high in edges):
+        raise ExportError(
+            f"warm-up size {size} is outside the engine's profile, {smallest} to {largest}: give a size inside it"
+        )
+    # A side that is fixed may be any; the batch, which is first, as well.
+    if any(given % multiple for low, given, high in edges[1:] if low != high):
+        raise ExportError(
+            f"warm-up size {size} has a side that is no multiple of {multiple}, which the model takes: give one that is"
+        )
 
 
 def _tensors(entries: Sequence[dict[str, Any]]) -> tuple[Tensor, ...]:

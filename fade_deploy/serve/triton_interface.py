@@ -31,7 +31,6 @@ class Plan:
     smallest: Shape  # of its profile, as are these
     optimum: Shape
     largest: Shape
-    plugin: str  # file name of the plugin library that it needs beside it; empty where it needs none
     embedded_plugin: bool
     version_compatible: bool
 

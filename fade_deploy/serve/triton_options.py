@@ -38,9 +38,7 @@ class TritonOptions:
     name: str = ""  # of the model; empty: the source's stem
     instance: Instance = Instance.CPU
     instances: int = 1  # copies of the model that compute at the same time
-    # Of a file that takes any batch; an engine's profile decides itself. At 512x512 a batch of 8 SegFormer inputs is
-    # 25 MB, below what servers and proxies refuse by default.
-    max_batch_size: int = 8
+    max_batch_size: int | None = None  # None: the usual one of a file that takes any batch; an engine's profile has its
     preferred_batch_sizes: tuple[int, ...] = ()  # empty: the batcher takes what waits; an engine's optimum is its own
     queue_delay_us: int = 0  # how long a request may wait for others to join its batch
     # Sizes that run before the server reports ready. Empty: the smallest and the usual size of a dynamic file, the one
@@ -54,7 +52,7 @@ class TritonOptions:
     force: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse numbers that no server takes.
+        """Refuse numbers that no server takes, and what means nothing for the backend.
 
         Raises:
             ExportError: The message names the option.
@@ -65,10 +63,17 @@ class TritonOptions:
             ("queue_delay_us", self.queue_delay_us, 0),
             ("threads", self.threads, 0),
         ):
-            if value < least:
+            if value is not None and value < least:
                 raise ExportError(f"{name} is {value}, expected {least} or more")
-        if self.backend is Backend.TENSORRT and self.instance is Instance.CPU:
-            raise ExportError("backend tensorrt runs on a GPU, instance is cpu: give instance gpu")
+        if self.backend is Backend.TENSORRT:
+            if self.instance is Instance.CPU:
+                raise ExportError("backend tensorrt runs on a GPU, instance is cpu: give instance gpu")
+            # An engine's profile has the largest batch, and no threads compute it.
+            for flag, value in (("--max-batch-size", self.max_batch_size), ("--threads", self.threads)):
+                if value:
+                    raise ExportError(
+                        f"{flag} means nothing for --backend tensorrt, only for onnxruntime, python: leave it out"
+                    )
         if not self.server_folder.startswith("/"):
             raise ExportError(
                 f"server_folder is '{self.server_folder}', expected an absolute path: give the one under which the "

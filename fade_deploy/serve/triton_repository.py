@@ -21,7 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from fade_deploy import artefact
-from fade_deploy.errors import ExportError, InputError
+from fade_deploy.errors import ExportError
+from fade_deploy.runtimes.engine_manifest import read_manifest
+from fade_deploy.runtimes.engine_plugin import library_for_engine
 from fade_deploy.runtimes.native_libraries import AUTOMATIC, NONE, NativeLibrary, library_for
 from fade_deploy.runtimes.ort import ort_version
 from fade_deploy.serve.triton_config import LABELS, config_text, max_batch_size
@@ -38,13 +40,17 @@ _MANIFEST = "fade-triton.json"
 _PYTHON_MODEL = Path(__file__).with_name("triton_model.py")
 
 
-def check_repository(target: Path, *, force: bool) -> None:
-    """Refuse, before any work is done, a target that can't be written or is somebody else's.
+def check_repository(target: Path, options: TritonOptions) -> None:
+    """Refuse, before any work is done, a target that can't be written or is somebody else's, and a missing library.
 
     Raises:
         OutputError: It exists without ``force``, was not written by fade-export, or holds more than that wrote.
+        InputError: The library is no file.
+        ExportError: The installed library was asked for, and none is installed.
     """
-    artefact.check_folder(target, force=force, manifest=_MANIFEST)
+    artefact.check_folder(target, force=options.force, manifest=_MANIFEST)
+    if options.backend is not Backend.TENSORRT:
+        _operators(options)
 
 
 def write_repository(source: Path, target: Path, options: TritonOptions) -> dict[str, Any]:
@@ -62,14 +68,14 @@ def write_repository(source: Path, target: Path, options: TritonOptions) -> dict
         FadeDeployError: The source is not what it should be, the options don't fit it, or the target can't be written;
             what was there before is untouched.
     """
-    check_repository(target, force=options.force)
+    check_repository(target, options)
     name = model_name(options.name or source.name.split(".")[0])
     engine = options.backend is Backend.TENSORRT
     if engine:
         interface = interface_of_engine(source, options.warmup)
     else:
         interface = interface_of_onnx(source, options.warmup, threads=options.threads)
-    library = _library(options, interface, source)
+    library = _plugin(source, options.library) if engine else _operators(options)
     copied = f"native/{library.name}" if library else ""
     copies = {f"{name}/1/{'model.plan' if engine else 'model.onnx'}": source}
     texts = {
@@ -96,20 +102,20 @@ def write_repository(source: Path, target: Path, options: TritonOptions) -> dict
     return document
 
 
-def _library(options: TritonOptions, interface: Interface, source: Path) -> Path | None:
-    """The native library to copy in."""
+def _plugin(source: Path, choice: str) -> Path | None:
+    """The plugin library that an engine needs beside it."""
+    option = "--native; in Python, library"
+    library = library_for_engine(source, read_manifest(source), choice, option=option)
+    if library is None and choice not in (AUTOMATIC, NONE):
+        raise ExportError(
+            f"{source} needs no plugin library beside it, so {choice} would do nothing ({option}): leave it out"
+        )
+    return library
+
+
+def _operators(options: TritonOptions) -> Path | None:
+    """The native operators for ONNX Runtime to copy in."""
     choice = options.library
-    if interface.plan:
-        if not interface.plan.plugin:
-            return None
-        library = library_for(choice, NativeLibrary.TENSORRT)
-        if library is None:
-            where = "is not installed" if choice == AUTOMATIC else "is left out (library none)"
-            raise InputError(
-                f"{source} needs the plugin of {interface.plan.plugin}, which {where}: give its path as library, or "
-                "build the engine with the plugin inside"
-            )
-        return library
     if options.backend is Backend.PYTHON and choice in (AUTOMATIC, NONE):
         return None  # of the server's own installation, or none at all
     cpu = options.instance is Instance.CPU

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -113,21 +114,31 @@ def test_an_rtx_engine_is_refused_without_its_gpu(tiny_engine):
         load_engine(tiny_engine.path)
 
 
+@pytest.fixture(scope="module")
+def small_recipe(tmp_path_factory):
+    """The recipe of the tiny model, compared with PyTorch at two small sizes."""
+    path = tmp_path_factory.mktemp("recipe") / "small.toml"
+    path.write_text('extends = "segformer"\n[verify]\nquick = ["1x32x32", "2x64x96"]\n')
+    return str(path)
+
+
 @needs_rtx
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
-        ExportOptions(head=Head.LABELS, embed_preprocess=True, full_verification=False),
-        ExportOptions(head=Head.PROBS, full_verification=False),
-        ExportOptions(opset=23, precision=Precision.BF16, io_precision=Precision.FP16, full_verification=False),
-        ExportOptions(fuse=False, precision=Precision.FP16, full_verification=False),
-        ExportOptions(standard_ops=True, full_verification=False),
+        ExportOptions(head=Head.LABELS, embed_preprocess=True),
+        ExportOptions(head=Head.PROBS),
+        ExportOptions(opset=23, precision=Precision.BF16, io_precision=Precision.FP16),
+        ExportOptions(fuse=False, precision=Precision.FP16),
+        ExportOptions(standard_ops=True),
     ],
     ids=["labels, pictures in", "probs", "opset 23, bf16, io fp16", "not fused, fp16", "standard operators"],
 )
-def test_every_form_of_a_file_is_built(tiny_checkpoint, tmp_path, options):
-    result = export_engine(tiny_checkpoint, tmp_path / "tiny.engine", RTX, options)
+@pytest.mark.parametrize("shape", [Shape(1, 64, 96), pytest.param(None, marks=pytest.mark.slow)], ids=["fixed", "any"])
+def test_every_form_of_a_file_is_built(tiny_checkpoint, small_recipe, tmp_path, options, shape):
+    rtx = EngineOptions(flavour=Flavour.RTX, profile=None if shape else PROFILE, compute_capabilities=("8.6",))
+    asked = replace(options, full_verification=False, recipe=small_recipe, shape=shape)
+    result = export_engine(tiny_checkpoint, tmp_path / "tiny.engine", rtx, asked)
     given, returned = result.document["inputs"][0], result.document["outputs"][0]
     io = "float16" if options.io_precision is Precision.FP16 else "float32"
     assert given["dtype"] == ("uint8" if options.embed_preprocess else io)
@@ -163,6 +174,7 @@ export_engine(Path({str(tiny_onnx)!r}), Path("tiny.engine"), EngineOptions(flavo
     assert contents(tmp_path) == {}
 
 
+@needs_rtx
 def test_a_file_on_which_the_runtimes_disagree_is_kept_and_not_built(tiny_checkpoint, tmp_path, monkeypatch):
     exact = Tolerance(atol=0.0, why="no two runtimes agree to the last bit")
     monkeypatch.setitem(TOLERANCES, "ORT_CPU_FP32", exact)
@@ -255,6 +267,29 @@ def test_a_profile_that_does_not_fit_is_one_line(tiny_onnx, tmp_path):
     assert "the height 250, tiny.onnx takes multiples of 32: give 256" in refused(
         tiny_onnx, tmp_path / "tiny.engine", options
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"profile": ShapeProfile.parse("1x250x256")}, "the height 250, tiny.pth takes multiples of 32: give 256"),
+        ({"embed_plugin": True, "plugin": "none"}, "--embed-plugin has nothing to embed"),
+        ({"compute_capabilities": ("9.0",)}, "can't build for compute capability 9.0, expected some of 7.5"),
+        ({"plugin": __file__}, "can't be loaded by TensorRT"),
+        ({"flavour": Flavour.TENSORRT, "timing_cache": Path("no/cache")}, "no does not exist; create the folder"),
+    ],
+    ids=["profile", "plugin to embed", "compute capability", "plugin", "timing cache"],
+)
+@needs_rtx
+def test_what_can_not_be_built_is_told_before_the_export(tiny_checkpoint, tmp_path, monkeypatch, options, told):
+    monkeypatch.setattr("fade_deploy.api.export.export.export", lambda *_: pytest.fail("it was exported"))
+    given = EngineOptions(**{"flavour": Flavour.RTX, **options})
+    assert told in refused(tiny_checkpoint, tmp_path / "tiny.engine", given)
+
+
+def test_a_file_that_would_be_kept_is_never_overwritten(tiny_checkpoint, tmp_path):
+    (tmp_path / "tiny.unverified.onnx").write_text("mine")
+    assert "tiny.unverified.onnx exists; give another name" in refused(tiny_checkpoint, tmp_path / "tiny.engine")
 
 
 def test_tensorrt_that_is_not_installed_is_one_line(tiny_onnx, tmp_path):

@@ -22,7 +22,7 @@ from fade_deploy.recipe import Shape
 from fade_deploy.runtimes.engine_manifest import manifest_of
 from fade_deploy.serve.triton_options import Backend, Instance, TritonOptions
 from tests.command_line import contents
-from tests.serve.engine_manifest import engine_files
+from tests.serve.engine_manifest import built_with, engine_files
 from tests.serve.matting_file import matting_file
 from tests.serve.model_config import described, parsed
 
@@ -86,7 +86,7 @@ def test_a_file_on_which_the_runtimes_disagree_is_kept_and_not_served(
         manifest = shutil.copy(tiny_export.manifest, path.with_suffix(".json"))
         return replace(tiny_export, passed=False, path=path, manifest=manifest)
 
-    monkeypatch.setattr("fade_deploy.api.export.export", disagreeing)
+    monkeypatch.setattr("fade_deploy.api.export.export.export", disagreeing)
     result = export_triton(tmp_path / "model.pth", tmp_path / "models")
     assert (result.passed, result.path, result.document) == (False, tmp_path / "model.unverified.onnx", {})
     assert result.path.read_bytes() == tiny_export.path.read_bytes()
@@ -107,8 +107,9 @@ def test_an_engine_needs_its_manifest_alone(tmp_path: Path) -> None:
     assert result.document["run_with"] is None
 
 
+@pytest.mark.parametrize("embedded", [False, True], ids=["beside", "inside"])
 def test_an_engine_is_built_of_an_exported_file_and_its_plugin_comes_along(
-    tiny_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, embedded: bool
 ) -> None:
     plugin = tmp_path / "libfade_tensorrt.so"
     plugin.write_bytes(b"a plugin")
@@ -116,17 +117,44 @@ def test_an_engine_is_built_of_an_exported_file_and_its_plugin_comes_along(
 
     def built(source: Path, output: Path, options: Any, export_options: Any) -> EngineResult:
         asked.append((source, options, export_options))
-        engine = engine_files(output.parent, plugin={"file": plugin.name, "embedded": False}).rename(output)
+        engine = engine_files(output.parent, plugin=built_with(plugin, embedded=options.embed_plugin)).rename(output)
         manifest = manifest_of(engine.with_name("matting.engine")).rename(manifest_of(output))
         return EngineResult(path=engine, manifest=manifest, passed=True, document={}, notes=())
 
     monkeypatch.setattr("fade_deploy.api.export.engine.export_engine", built)  # which needs TensorRT and a GPU
-    engine_options = EngineOptions(plugin=str(plugin))
+    engine_options = EngineOptions(plugin=str(plugin), embed_plugin=embedded)
     result = export_triton(tiny_onnx, tmp_path / "models", ON_TENSORRT, engine_options=engine_options)
     assert asked == [(tiny_onnx, engine_options, None)]
-    assert (result.path / "tiny" / "native" / plugin.name).read_bytes() == b"a plugin"
+    assert (result.path / "tiny" / "native" / plugin.name).exists() != embedded
     assert (result.path / "tiny" / "1" / "model.plan").read_bytes() == b"an engine's bytes"
     assert {path.name for path in tmp_path.iterdir()} == {"models", plugin.name}
+
+
+@pytest.mark.parametrize(
+    ("options", "export_options", "told"),
+    [
+        (replace(ON_TENSORRT, library="auto"), None, "an engine that is built brings its own plugin along, so auto"),
+        (TritonOptions(library="no.so"), None, "no.so is not there"),
+        (TritonOptions(queue_delay_us=9), replace(QUICK, shape=Shape(1, 64, 64)), "--queue-delay 9 means nothing"),
+        (TritonOptions(warmup=(Shape(9, 64, 64),)), QUICK, "warm-up batch 9 is not within 1 to 8"),
+        (TritonOptions(warmup=(Shape(1, 60, 64),)), QUICK, "the height 60, tiny.pth takes multiples of 32: give 64"),
+    ],
+    ids=["library of an engine", "library", "delay", "batch", "size"],
+)
+def test_what_does_not_fit_a_checkpoint_is_refused_before_its_export(
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: TritonOptions,
+    export_options: ExportOptions | None,
+    told: str,
+) -> None:
+    for name in ("export.export", "engine.export_engine"):
+        monkeypatch.setattr(f"fade_deploy.api.export.{name}", lambda *_: pytest.fail("it was exported"))
+    with pytest.raises(FadeDeployError) as raised:
+        export_triton(tiny_checkpoint, tmp_path / "models", options, export_options)
+    assert told in str(raised.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("output", [None, ".", "models"], ids=["by default", "here", "named"])

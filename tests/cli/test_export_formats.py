@@ -47,6 +47,11 @@ def folder(tiny_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ),
         (["--format", "tensorrt-rtx", "--workspace", "99999999"], "--workspace 99999999 is not within 0 to 16777216"),
         (["--format", "triton", "--name", "a b"], "give one with --name"),
+        (["--format", "tensorrt-rtx", "--compute-capability", "86"], "'86' is not of the form X.Y: give 8.6"),
+        (["--format", "tensorrt-rtx", "--compute-capability", "sm_120"], "'sm_120' is not of the form X.Y: give 12.0"),
+        (["--format", "tensorrt-rtx", "--compute-capability", "8.6,"], "'' is not of the form X.Y: give some such as"),
+        (["--format", "triton", "--backend", "tensorrt", "--native", "auto"], "brings its own plugin along"),
+        (["--format", "triton", "--queue-delay", "9", "--max-batch-size", "1"], "--queue-delay 9 means nothing where"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

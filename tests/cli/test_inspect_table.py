@@ -78,7 +78,7 @@ def test_json_is_the_apis_document_and_nothing_else(inspect):
     [
         (
             [],
-            "no file was given; give a checkpoint or an .onnx file, or --table with one of segformer-b1, a2u-matting,",
+            "no file was given; give a checkpoint, an .onnx file or an engine, or --table with one of segformer-b1,",
         ),
         (["model.pth", "--table", "operator"], "--table operator takes no file and none of a file's options; leave"),
         (["--table", "operator", "--shape", "1x64x64"], "--table operator takes no file and none of a file's options"),

@@ -27,6 +27,7 @@ def test_a_package_that_works_tells_its_version(fakes: Fakes) -> None:
         (RAISES, "ImportError: libthat.so.1: cannot open shared object file"),
         (ABORTS, "ended by SIGABRT: it said nothing"),
         ("import sys\nsys.exit(3)\n", "SystemExit: 3"),
+        ("import os\nos._exit(0)\n", "exit code 0: it said nothing"),
         ("import os\nos.write(2, b'before\\n  the end  \\n')\nos._exit(9)\n", "exit code 9: the end"),
         ("def f(): f()\nf()\n", "RecursionError: maximum recursion depth exceeded"),
         ("import ctypes\nctypes.string_at(0)\n", "ended by SIGSEGV: it said nothing"),

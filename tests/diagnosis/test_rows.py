@@ -157,7 +157,7 @@ def test_a_driver_of_cuda_12_is_told_to_a_package_of_cuda_13() -> None:
 def test_a_failing_session_is_not_the_packages_fault_but_the_providers() -> None:
     answer = fault("it can't (why), expected this: do that", version="1.31.1", listed=["CPUExecutionProvider"])
     assert onnxruntime_row(judge(onnxruntime="1.31.1"), answer).status is Status.OK
-    row = provider_row(Provider.CPU, answer, has_tensorrt=False)
+    row = provider_row(judge(), Provider.CPU, answer)
     assert (row.status, row.found, row.remedy) == (Status.BROKEN, "it can't (why)", "do that")
 
 
@@ -168,7 +168,7 @@ def test_a_provider_without_its_libraries_says_which_and_how_to_get_them(tmp_pat
     (tmp_path / "capi").mkdir()
     onnxruntime = SimpleNamespace(__file__=str(tmp_path / "__init__.py"), __version__="1.31.1")
     message = not_loaded(onnxruntime, Provider.CUDA)  # type: ignore[arg-type]
-    row = provider_row(Provider.CUDA, fault(message), has_tensorrt=False)
+    row = provider_row(judge(), Provider.CUDA, fault(message))
     assert row.status is Status.BROKEN
     assert row.found.startswith("onnxruntime 1.31.1 can't use its CUDAExecutionProvider (")
     assert row.remedy.startswith("pip install 'onnxruntime-gpu[cuda,cudnn]'")
@@ -176,16 +176,22 @@ def test_a_provider_without_its_libraries_says_which_and_how_to_get_them(tmp_pat
 
 def test_the_tensorrt_provider_without_tensorrt_is_missing_and_with_it_broken() -> None:
     answer = fault("it can't (libnvinfer.so.10), expected a GPU: pip install tensorrt")
-    assert provider_row(Provider.TENSORRT, answer, has_tensorrt=False).status is Status.MISSING
-    assert provider_row(Provider.TENSORRT, answer, has_tensorrt=True).status is Status.BROKEN
+    assert provider_row(judge(), Provider.TENSORRT, answer).status is Status.MISSING
+    assert provider_row(judge(tensorrt="10.16.1.11"), Provider.TENSORRT, answer).status is Status.BROKEN
 
 
 def test_a_provider_that_the_package_has_not_is_missing() -> None:
-    row = provider_row(Provider.CUDA, None, has_tensorrt=False)
+    row = provider_row(judge(), Provider.CUDA, None)
     assert (row.status, row.remedy) == (
         Status.MISSING,
         "pip uninstall -y onnxruntime, then pip install 'fade-deploy[ort-gpu]'",
     )
+
+
+def test_a_provider_that_computes_wrongly_is_mended_by_the_package_that_has_it() -> None:
+    """The other one would overwrite its files."""
+    row = provider_row(judge(onnxruntime_gpu="1.31.1"), Provider.CUDA, Answer(facts={"works": False}))
+    assert (row.status, row.remedy) == (Status.BROKEN, "pip install --force-reinstall onnxruntime-gpu")
 
 
 # --- TensorRT

@@ -22,6 +22,7 @@ TITLE = "TensorRT 11.2.1.2"
             ],
             ("has no kernel for a convolution in low precision (node node_223_Conv)", "--precision-plan"),
         ),
+        # No run of ours: it takes a GPU whose memory runs out.
         (["Error Code 2: OutOfMemory (no further information)"], ("ran out of GPU memory", "smaller --profile")),
         (["the cause", "a consequence"], ("can't build the engine (the cause)",)),
         ([], ("it gives no reason",)),
@@ -37,6 +38,7 @@ def test_build_failure_is_one_line(errors, parts):
 @pytest.mark.parametrize(
     ("text", "part"),
     [
+        # As TensorRT-RTX 1.7.1 says it: test_build_rtx.py has it from the parser itself.
         ("Plugin not found, are the plugin name, version, and namespace correct?", "has no plugin for node 'n' (Op)"),
         (
             "No importer registered\nfor op: Op.",

@@ -296,6 +296,12 @@ def test_a_crash_is_one_line_with_what_the_process_said(tiny_onnx, tmp_path):
         build_engine(job(read(tiny_onnx, "fp32"), tmp_path), tmp_path, check=print, worker=worker)
 
 
+def test_a_crash_amid_a_line_is_one_line(tiny_onnx, tmp_path):
+    worker = (sys.executable, "-c", 'import os; os.write(1, b\'{"event": "par\'); os.abort()')
+    with pytest.raises(ExportError, match=r"TensorRT-RTX ended its process while building \(SIGABRT\)"):
+        build_engine(job(read(tiny_onnx, "fp32"), tmp_path), tmp_path, check=print, worker=worker)
+
+
 def test_a_bug_of_ours_keeps_its_traceback(tiny_onnx, tmp_path):
     worker = (sys.executable, "-c", "raise ValueError('ours')")
     with pytest.raises(RuntimeError, match="ValueError: ours"):

@@ -54,11 +54,6 @@ def test_sizes_become_the_shapes_of_each_input():
     assert profile.sizes_for(PICTURES) == ((1, 64, 96, 3), (2, 128, 160, 3), (4, 256, 320, 3))
 
 
-def test_the_default_lies_on_multiples():
-    for multiple in (16, 32):
-        ShapeProfile.default(multiple).check([DYNAMIC], multiple=multiple, name="model.onnx")
-
-
 @pytest.mark.parametrize(
     ("text", "given", "message"),
     [
@@ -72,3 +67,20 @@ def test_the_default_lies_on_multiples():
 def test_a_size_that_the_file_refuses_is_one_line(text, given, message):
     with pytest.raises(ExportError, match=message):
         ShapeProfile.parse(text).check([given], multiple=32, name="model.onnx")
+
+
+@pytest.mark.parametrize(
+    ("multiple", "told"),
+    [
+        (16, "1x64x64:1x512x512:4x1024x1024"),
+        (32, "1x128x128:1x512x512:4x1024x1024"),
+        (96, "1x384x384:1x480x480:4x960x960"),
+        (256, "1x512x512:1x512x512:4x1024x1024"),
+        (1024, "1x1024x1024:1x1024x1024:4x2048x2048"),
+    ],
+)
+def test_the_default_is_in_order_and_of_the_file_s_multiple(multiple, told):
+    profile = ShapeProfile.default(multiple)
+    assert str(profile) == told
+    assert ShapeProfile.parse(told) == profile
+    profile.check([DYNAMIC], multiple=multiple, name="model.onnx")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -16,14 +17,29 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fade_deploy.api.export.engine import export_engine
+from fade_deploy.engines.options import EngineOptions
+from fade_deploy.engines.profile import ShapeProfile
 from fade_deploy.errors import InputError, MissingDependency
 from fade_deploy.runtimes import engine
 from fade_deploy.runtimes.engine import load_engine
 from fade_deploy.runtimes.engine_flavour import Flavour, imported
 from fade_deploy.runtimes.engine_gpu import Gpu
-from fade_deploy.runtimes.engine_manifest import manifest_of
+from fade_deploy.runtimes.engine_manifest import manifest_of, read_manifest
+from fade_deploy.runtimes.engine_refusal import refusal as tensorrt_refusal
+from tests.engines.rtx import needs_rtx
+from tests.serve.engine_manifest import built_with
 
 AMPERE = Gpu(name="NVIDIA A10", compute_capability="8.6")
+DESERIALIZED = """
+import sys
+import tensorrt_rtx as trt
+from fade_deploy.runtimes.engine_log import TensorRTLog, logger_for
+log = TensorRTLog()
+logger = logger_for(trt, log)
+assert trt.Runtime(logger).deserialize_cuda_engine(open(sys.argv[1], "rb").read()) is None
+print(" | ".join(log.errors))
+"""
 
 
 def written(folder: Path, data: bytes = b"ftrt of an engine", **changes: Any) -> Path:
@@ -167,8 +183,21 @@ def test_another_gpu_is_one_line(tmp_path, tensorrt, monkeypatch):
     path = written(tmp_path)
     monkeypatch.setattr(engine, "current_gpu", lambda: Gpu(name="NVIDIA H200", compute_capability="9.0"))
     message = refusal(path)
-    assert "is for compute capability 8.6, this GPU (NVIDIA H200) has 9.0" in message
+    assert "is for NVIDIA A10 of compute capability 8.6 alone, this GPU (NVIDIA H200) has 9.0" in message
     assert message.endswith("fade-export --format tensorrt")
+
+
+def test_another_model_of_gpu_is_one_line_unless_it_was_built_for_that_too(tmp_path, tensorrt, monkeypatch):
+    monkeypatch.setattr(engine, "current_gpu", lambda: Gpu(name="NVIDIA A40", compute_capability="8.6"))
+    message = refusal(written(tmp_path))
+    assert "is for NVIDIA A10 of compute capability 8.6 alone, this GPU (NVIDIA A40) has 8.6" in message
+    assert message.endswith("or there with --hardware-compatibility same-compute-capability")
+    compatible = {"hardware_compatibility": "same-compute-capability"}
+    assert "TensorRT 10.16.1.11 refuses" in refusal(written(tmp_path, options=compatible))
+    monkeypatch.setattr(engine, "current_gpu", lambda: Gpu(name="NVIDIA L4", compute_capability="8.9"))
+    assert "is for compute capability 8.6, this GPU (NVIDIA L4) has 8.9" in refusal(
+        written(tmp_path, options=compatible)
+    )
 
 
 @pytest.mark.parametrize(("capability", "is_refused"), [("7.5", True), ("8.0", False), ("10.0", False)])
@@ -187,30 +216,57 @@ def test_an_rtx_engine_is_for_the_architectures_of_its_manifest(tmp_path, tensor
     stated = {"flavour": "tensorrt-rtx", "version": "1.7.1.116", "gpu": None, "compute_capabilities": ["7.5", "12.0"]}
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", tensorrt)
     tensorrt.__version__ = "1.7.1.116"
-    assert "is for compute capability one of 7.5, 12.0, this GPU (NVIDIA A10) has 8.6" in refusal(
+    assert "is for compute capability 7.5, 12.0, this GPU (NVIDIA A10) has 8.6: build it again with --comp" in refusal(
         written(tmp_path, tensorrt=stated)
     )
 
 
-def test_a_missing_plugin_library_is_one_line(tmp_path, tensorrt):
-    path = written(tmp_path)
-    document = json.loads(manifest_of(path).read_text())
-    document["plugin"] = {"file": "libfade_tensorrt.so", "embedded": False}
-    manifest_of(path).write_text(json.dumps(document))
-    assert "was built with the plugin library libfade_tensorrt.so, which is not installed here" in refusal(
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    """A file under the plugin's name."""
+    path = tmp_path / "libfade_tensorrt.so"
+    path.write_bytes(b"a plugin")
+    return path
+
+
+def test_a_missing_plugin_library_is_one_line(tmp_path, tensorrt, library, monkeypatch):
+    path = written(tmp_path, plugin=built_with(library))
+    assert "was built with the plugin library libfade_tensorrt.so, which is left out: give its" in refusal(
         path, plugin="none"
     )
+    monkeypatch.setattr("fade_deploy.runtimes.native_libraries._FOLDER", tmp_path / "nowhere")
+    assert "which is not installed here: give its path" in refusal(path)
     assert "is not there" in refusal(path, plugin=tmp_path / "nowhere.so")
-    library = tmp_path / "libfade_tensorrt.so"
-    library.touch()
     assert "libfade_tensorrt.so can't be loaded by TensorRT (it gives no reason)" in refusal(path, plugin=library)
 
 
-def test_code_in_a_file_runs_only_where_it_is_allowed(tmp_path, tensorrt):
-    path = written(tmp_path)
-    document = json.loads(manifest_of(path).read_text())
-    document["plugin"] = {"file": "libfade_tensorrt.so", "embedded": True}
-    manifest_of(path).write_text(json.dumps(document))
+def test_another_plugin_library_is_never_loaded(tmp_path, tensorrt, library, monkeypatch):
+    path = written(tmp_path, plugin=built_with(library))
+    library.write_bytes(b"b plugin")
+    monkeypatch.setattr(engine, "load_plugin", lambda *_: pytest.fail("it was loaded"))
+    message = refusal(path, plugin=library)
+    assert f"was built with another plugin library than {library} (SHA-256): give the path of that one" in message
+
+
+def test_a_manifest_that_does_not_tell_the_plugin_is_one_line(tmp_path, tensorrt, library):
+    for stated in ({}, {"file": library.name, "embedded": False}, {**built_with(library), "embedded": "no"}):
+        assert "does not say which plugin library the engine was built with" in refusal(
+            written(tmp_path, plugin=stated)
+        )
+
+
+def test_the_runner_of_the_other_tensorrt_is_never_used(tmp_path, tensorrt, monkeypatch):
+    """Polygraphy looks up once which TensorRT it runs."""
+    from polygraphy import config
+
+    monkeypatch.setitem(sys.modules, "polygraphy.backend.trt", ModuleType("polygraphy.backend.trt"))
+    monkeypatch.setattr(config, "USE_TENSORRT_RTX", True)
+    message = refusal(written(tmp_path))
+    assert "is for TensorRT, and this process has loaded Polygraphy for the other TensorRT" in message
+
+
+def test_code_in_a_file_runs_only_where_it_is_allowed(tmp_path, tensorrt, library):
+    path = written(tmp_path, plugin=built_with(library, embedded=True))
     assert "holds an embedded plugin, code that would run on this machine" in refusal(path)
     assert "TensorRT 10.16.1.11 refuses" in refusal(path, allow_code=True)
 
@@ -237,6 +293,23 @@ def test_tensorrts_own_refusal_is_one_line(tmp_path, tensorrt, said, meaning):
     message = refusal(written(tmp_path))
     assert meaning in message
     assert said in message
+
+
+@needs_rtx
+@pytest.mark.parametrize("change", ["other bytes at its head", "cut short"])
+def test_what_tensorrt_rtx_itself_says_of_a_damaged_engine_is_understood(tiny_onnx, tmp_path, change):
+    """It says so without a GPU, too."""
+    options = EngineOptions(
+        flavour=Flavour.RTX, profile=ShapeProfile.parse("1x32x32"), compute_capabilities=("8.6",), plugin="none"
+    )
+    path = export_engine(tiny_onnx, tmp_path / "tiny.engine", options).path
+    data = path.read_bytes()
+    path.write_bytes(b"else" + data[4:] if change != "cut short" else data[: len(data) // 2])
+    said = subprocess.run(
+        [sys.executable, "-c", DESERIALIZED, str(path)], capture_output=True, text=True, timeout=120, check=True
+    ).stdout
+    message = str(tensorrt_refusal(path, read_manifest(path), said.strip(), version="1.7.1"))
+    assert "it is no engine of this TensorRT, or is damaged" in message
 
 
 @pytest.mark.parametrize(

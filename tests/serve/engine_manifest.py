@@ -1,15 +1,18 @@
-"""An engine's files as fade-export leaves them, but for the engine's bytes, which nothing here reads."""
+"""An engine's files as fade-export leaves them, but for the engine's bytes, which only TensorRT could read."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
+from fade_deploy.artefact import sha256_of
 from fade_deploy.runtimes.engine_manifest import manifest_of
 
+BYTES = b"an engine's bytes"
 ENGINE: dict[str, Any] = {
-    "artefact": {"file": "matting.engine"},
+    "artefact": {"file": "matting.engine", "sha256": hashlib.sha256(BYTES).hexdigest(), "bytes": len(BYTES)},
     "tensorrt": {"flavour": "tensorrt", "version": "10.16.1.11"},
     "inputs": [
         {"name": "image", "dtype": "float32", "shape": [-1, 3, -1, -1]},
@@ -33,6 +36,11 @@ ENGINE: dict[str, Any] = {
 def engine_files(folder: Path, **changes: Any) -> Path:
     """Write a manifest and stand-in bytes; the engine's path."""
     path = folder / "matting.engine"
-    path.write_bytes(b"an engine's bytes")
+    path.write_bytes(BYTES)
     manifest_of(path).write_text(json.dumps(ENGINE | changes))
     return path
+
+
+def built_with(library: Path, *, embedded: bool = False) -> dict[str, Any]:
+    """What the manifest of an engine says of its plugin."""
+    return {"file": library.name, "sha256": sha256_of(library), "embedded": embedded}

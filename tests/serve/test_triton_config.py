@@ -142,10 +142,25 @@ def test_one_request_at_a_time_needs_no_batcher(tmp_path: Path) -> None:
     assert described(config.input) == {"image": ("TYPE_FP32", [3, -1, -1])}
 
 
-def test_preferred_batches_of_a_fixed_batch_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (TritonOptions(preferred_batch_sizes=(2,)), "preferred_batch_sizes (2,) means nothing where the batch is"),
+        (TritonOptions(max_batch_size=8), "--max-batch-size 8 means nothing where the batch is fixed or starts"),
+        (TritonOptions(queue_delay_us=100), "--queue-delay 100 means nothing where the batch is fixed"),
+    ],
+    ids=["preferred", "largest", "delay"],
+)
+def test_what_shapes_batches_is_refused_for_a_fixed_batch(tmp_path: Path, options: TritonOptions, told: str) -> None:
     path = matting_file(tmp_path, shape=(1, 32, 32))
-    with pytest.raises(ExportError, match="fixed batch, which takes one request at a time"):
-        config_of(path, TritonOptions(preferred_batch_sizes=(2,)))
+    with pytest.raises(ExportError) as raised:
+        config_of(path, options)
+    assert told in str(raised.value)
+
+
+def test_a_delay_is_refused_where_no_request_waits(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="--queue-delay 100 means nothing where the largest batch is 1"):
+        config_of(segmentation(tmp_path), TritonOptions(max_batch_size=1, queue_delay_us=100))
 
 
 def test_onnxruntime_on_a_gpu_computes_in_float32(tmp_path: Path) -> None:
@@ -243,9 +258,11 @@ def test_an_engine_without_its_manifest_is_one_line(tmp_path: Path) -> None:
         interface_of_engine(path)
 
 
-def test_a_warm_up_size_outside_the_profile_is_refused(tmp_path: Path) -> None:
+def test_a_warm_up_size_that_an_engine_does_not_take_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="1x128x256 is outside the engine's profile, 1x256x256 to 8x1024x1024"):
         interface_of_engine(engine_files(tmp_path), (Shape(1, 128, 256),))
+    with pytest.raises(ExportError, match="1x256x300 has a side that is no multiple of 16, which the model takes"):
+        interface_of_engine(engine_files(tmp_path), (Shape(1, 256, 300),))
 
 
 @pytest.mark.parametrize(
@@ -257,6 +274,10 @@ def test_a_warm_up_size_outside_the_profile_is_refused(tmp_path: Path) -> None:
         ({"threads": -1}, "threads is -1"),
         ({"server_folder": "models"}, "server_folder is 'models', expected an absolute path"),
         ({"backend": Backend.TENSORRT}, "backend tensorrt runs on a GPU, instance is cpu: give instance gpu"),
+        (
+            {"backend": Backend.TENSORRT, "instance": Instance.GPU, "max_batch_size": 4},
+            "--max-batch-size means nothing for --backend tensorrt",
+        ),
     ],
     ids=str,
 )

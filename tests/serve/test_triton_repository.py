@@ -16,7 +16,7 @@ from fade_deploy.serve import triton_containers
 from fade_deploy.serve.triton_options import Backend, Instance, TritonOptions, model_name
 from fade_deploy.serve.triton_repository import write_repository
 from tests.command_line import contents
-from tests.serve.engine_manifest import engine_files
+from tests.serve.engine_manifest import built_with, engine_files
 from tests.serve.matting_file import matting_file
 from tests.serve.model_config import parsed
 from tests.serve.test_triton_config import segmentation
@@ -143,13 +143,17 @@ def test_auto_with_model_py_is_the_server_s_own_library(tmp_path: Path) -> None:
     assert parsed(tmp_path / "models/matting/config.pbtxt").parameters["library"].string_value == "auto"
 
 
-def test_an_engine_brings_its_plugin(tmp_path: Path) -> None:
-    plugin = tmp_path / "libfade_tensorrt.so"
-    plugin.write_bytes(b"a plugin")
-    source = engine_files(tmp_path, plugin={"file": plugin.name, "embedded": False})
-    with pytest.raises(
-        InputError, match=r"needs the plugin of libfade_tensorrt.so, which is left out \(library none\)"
-    ):
+@pytest.fixture
+def plugin(tmp_path: Path) -> Path:
+    """A file under the plugin's name."""
+    path = tmp_path / "libfade_tensorrt.so"
+    path.write_bytes(b"a plugin")
+    return path
+
+
+def test_an_engine_brings_its_plugin(tmp_path: Path, plugin: Path) -> None:
+    source = engine_files(tmp_path, plugin=built_with(plugin))
+    with pytest.raises(InputError, match=r"was built with the plugin library libfade_tensorrt.so, which is left out"):
         write_repository(source, tmp_path / "models", ENGINE)
     write_repository(source, tmp_path / "models", replace(ENGINE, library=str(plugin)))
     assert files(tmp_path / "models") == ROOT | {
@@ -162,8 +166,34 @@ def test_an_engine_brings_its_plugin(tmp_path: Path) -> None:
     assert "version-compatible" not in readme
 
 
-def test_an_engine_with_its_plugin_inside_needs_a_server_that_runs_it(tmp_path: Path) -> None:
-    source = engine_files(tmp_path, plugin={"file": "libfade_tensorrt.so", "embedded": True})
+def test_a_plugin_that_the_engine_was_not_built_with_is_refused(tmp_path: Path, plugin: Path) -> None:
+    source = engine_files(tmp_path, plugin=built_with(plugin))
+    plugin.write_bytes(b"b plugin")
+    with pytest.raises(InputError, match=r"was built with another plugin library than .*libfade_tensorrt.so \(SHA-256"):
+        write_repository(source, tmp_path / "models", replace(ENGINE, library=str(plugin)))
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize("embedded", [None, True], ids=["none", "inside"])
+def test_a_library_for_an_engine_that_needs_none_is_refused(
+    tmp_path: Path, plugin: Path, embedded: bool | None
+) -> None:
+    source = engine_files(tmp_path, plugin=built_with(plugin, embedded=True) if embedded else None)
+    with pytest.raises(ExportError, match=r"needs no plugin library beside it, so .* would do nothing \(--native"):
+        write_repository(source, tmp_path / "models", replace(ENGINE, library=str(plugin)))
+    write_repository(source, tmp_path / "models", replace(ENGINE, library=AUTOMATIC))
+    assert not (tmp_path / "models/matting/native").exists()
+
+
+def test_an_engine_that_is_not_its_manifest_s_is_refused(tmp_path: Path) -> None:
+    source = engine_files(tmp_path)
+    source.write_bytes(b"an engine's byte")
+    with pytest.raises(InputError, match="has 16 bytes, its manifest says 17: it is truncated or another build"):
+        write_repository(source, tmp_path / "models", ENGINE)
+
+
+def test_an_engine_with_its_plugin_inside_needs_a_server_that_runs_it(tmp_path: Path, plugin: Path) -> None:
+    source = engine_files(tmp_path, plugin=built_with(plugin, embedded=True))
     write_repository(source, tmp_path / "models", ENGINE)
     readme = (tmp_path / "models/README.md").read_text()
     assert "--backend-config=tensorrt,version-compatible=true\n" in readme

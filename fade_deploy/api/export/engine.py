@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import shlex
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fade_deploy import artefact
 from fade_deploy.api.export.options import ExportOptions, reproducing_command
-from fade_deploy.engines.build import Built
-from fade_deploy.engines.engine_from_graph import engine_from_graph, plugin_for
+from fade_deploy.engines.build import Built, check_build
+from fade_deploy.engines.engine_from_graph import engine_from_graph, plugin_for, plugin_library
 from fade_deploy.engines.graph_for_engine import GraphForEngine, graph_for_engine
 from fade_deploy.engines.layers import summary
 from fade_deploy.engines.options import EngineOptions, reproducing_flags
+from fade_deploy.engines.profile import PictureInput, ShapeProfile
 from fade_deploy.engines.strategy import check_options
 from fade_deploy.errors import ExportError, InputError
-from fade_deploy.optional import require, require_exporting
+from fade_deploy.optional import require_exporting
 from fade_deploy.precision import Precision, PrecisionPlan, check_io, plan_for
-from fade_deploy.runtimes.engine_flavour import Flavour
-from fade_deploy.runtimes.engine_manifest import manifest_of
-from fade_deploy.runtimes.native_libraries import NativeLibrary, library_for
+from fade_deploy.runtimes.engine_manifest import ENGINE_ENDINGS, manifest_of
 
-__all__ = ["EngineResult", "export_engine"]
+if TYPE_CHECKING:
+    from fade_deploy.api.export.verified_file import ExportResult
 
-_ENDINGS = (".engine", ".plan")
+__all__ = ["EngineResult", "check_profile", "export_engine"]
+
 # TensorRT's names of element types, and numpy's (which has no bfloat16).
 _DTYPES = {
     "FLOAT": "float32",
@@ -78,27 +77,30 @@ def export_engine(
     options, export_options = options or EngineOptions(), export_options or ExportOptions()
     source = Path(source)
     target = Path(output) if output is not None else Path(f"{source.stem}{options.flavour.ending}")
-    _check_target(target, force=options.force)
-    check_options(options)
-    library_for(options.plugin, NativeLibrary.TENSORRT)
-    if source.suffix.lower() in _ENDINGS:
+    if source.suffix.lower() in ENGINE_ENDINGS:
         raise InputError(
             f"{source} is an engine, expected the checkpoint or .onnx file that one is built of: give that"
         )
+    is_exported = source.suffix.lower() == ".onnx"
+    _check_targets(target, options, is_exported=is_exported)
+    check_options(options)
+    library = plugin_library(options.plugin, embed=options.embed_plugin)
     notes: tuple[str, ...] = ()
     with artefact.staged_folder(target) as folder:
-        if source.suffix.lower() == ".onnx":
+        if is_exported:
             plan = _plan(source, export_options)
             graph = graph_for_engine(source, options.flavour, plan, io=export_options.io_precision)
             plan_facts = None if plan is None else plan.as_dict()
         else:
-            _check_installed(options.flavour)
+            check_build(options, library, folder)
             require_exporting()
+            if options.profile is not None:
+                check_profile(options.profile, source, export_options)
             from fade_deploy.api.export.export import export
 
             exported = export(source, folder / f"{source.stem}.onnx", replace(export_options, force=False))
             if not exported.passed:
-                return _unverified(exported.path, exported.manifest, exported.document, exported.notes, target)
+                return _kept(exported, target)
             notes = exported.notes
             graph = graph_for_engine(exported.path, options.flavour)
             plan_facts = exported.document.get("precision_plan")
@@ -118,20 +120,42 @@ def export_engine(
     return EngineResult(path=target, manifest=manifest, passed=True, document=document, notes=(*notes, *built.notes))
 
 
-def _check_installed(flavour: Flavour) -> None:
-    """Before minutes of export; not imported, because TensorRT may end the process that does."""
-    if importlib.util.find_spec(flavour.module) is None:
-        require(flavour.module, extra=str(flavour))
+def check_profile(profile: ShapeProfile, source: Path, options: ExportOptions) -> None:
+    """Refuse sizes that the file of a checkpoint will not take, before minutes of export.
+
+    Args:
+        profile: The sizes.
+        source: The checkpoint.
+        options: Of its export.
+
+    Raises:
+        FadeDeployError: A size doesn't fit, or the checkpoint can't be read.
+    """
+    from fade_deploy.checkpoints.checkpoint import read_checkpoint
+    from fade_deploy.checkpoints.recognise import recipe_for
+
+    recipe = recipe_for(read_checkpoint(source, ema=options.ema), options.recipe)
+    batch, height, width = options.shape.sizes if options.shape else (None, None, None)
+    image = PictureInput(name="image", dimensions=(batch, 3, height, width), channels_last=False)
+    profile.check([image], multiple=recipe.size_multiple, name=source.name)
 
 
-def _check_target(target: Path, *, force: bool) -> None:
-    if target.suffix not in _ENDINGS:
+def _check_targets(target: Path, options: EngineOptions, *, is_exported: bool) -> None:
+    if target.suffix not in ENGINE_ENDINGS:
         raise ExportError(
-            f"{target} does not end in {' or '.join(_ENDINGS)}, as engines do; give another name with -o (in Python, "
-            "output)"
+            f"{target} does not end in {' or '.join(ENGINE_ENDINGS)}, as engines do; give another name with -o (in "
+            "Python, output)"
         )
-    for path in (target, manifest_of(target)):
-        artefact.check_target(path, force=force)
+    unverified = [] if is_exported else [_unverified(target), _unverified(target).with_suffix(".json")]
+    for path in (target, manifest_of(target), *unverified):
+        artefact.check_target(path, force=options.force)
+    if options.timing_cache is not None:
+        artefact.check_target(options.timing_cache, force=True)
+
+
+def _unverified(target: Path) -> Path:
+    """The name of the ONNX file on which the runtimes disagree, beside where the engine would be."""
+    return target.with_name(f"{target.stem}.unverified.onnx")
 
 
 def _plan(source: Path, options: ExportOptions) -> PrecisionPlan | None:
@@ -157,16 +181,13 @@ def _plan(source: Path, options: ExportOptions) -> PrecisionPlan | None:
     return plan_for(options.precision, options.precision_plan)
 
 
-def _unverified(
-    path: Path, manifest: Path, document: dict[str, Any], notes: Sequence[str], target: Path
-) -> EngineResult:
+def _kept(exported: ExportResult, target: Path) -> EngineResult:
     """Keep the ONNX file on which the runtimes disagree beside where the engine would be."""
-    kept = target.with_name(f"{target.stem}.unverified.onnx")
-    artefact.publish(path, kept)
-    artefact.publish(manifest, kept.with_suffix(".json"))
-    return EngineResult(
-        path=kept, manifest=kept.with_suffix(".json"), passed=False, document=document, notes=tuple(notes)
-    )
+    path = _unverified(target)
+    manifest = path.with_suffix(".json")
+    artefact.publish(exported.path, path)
+    artefact.publish(exported.manifest, manifest)
+    return EngineResult(path=path, manifest=manifest, passed=False, document=exported.document, notes=exported.notes)
 
 
 def _reproducing_command(source: Path, target: Path, options: EngineOptions, export_options: ExportOptions) -> str:

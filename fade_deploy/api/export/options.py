@@ -12,10 +12,12 @@ from fade_deploy.engines.profile import ShapeProfile
 from fade_deploy.precision import Precision
 from fade_deploy.recipe import Shape
 from fade_deploy.runtimes.engine_flavour import Flavour
+from fade_deploy.runtimes.engine_manifest import ENGINE_ENDINGS
 from fade_deploy.runtimes.native_libraries import AUTOMATIC
 from fade_deploy.serve.triton_options import Backend, Instance, TritonOptions
 
 __all__ = [
+    "ENGINE_ENDINGS",
     "Backend",
     "EngineOptions",
     "ExportOptions",
