@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import select
@@ -39,7 +40,8 @@ class Browser:
         self._in, from_browser = os.pipe()
 
         def at_3_and_4() -> None:  # where the browser expects its pipe
-            ends = os.dup(to_browser), os.dup(from_browser)  # either may be 3 or 4 already, and then is not inherited
+            # Either may be 3 or 4 already, or what os.dup would find free: dup2 onto itself, it would not be inherited.
+            ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 5) for end in (to_browser, from_browser)]
             for number, end in enumerate(ends, start=3):
                 os.dup2(end, number)
 
