@@ -16,18 +16,21 @@ struct UpsamplePlan {
   int64_t rows, columns;      // of a tile; columns is a multiple of kLanes
   int64_t tilesDown, tilesAcross;
   int64_t slots;
-  int64_t copied;             // channels whose source is copied at once
+  int64_t copied;             // channels that are worked on at once: a block's, whose source is copied
   int64_t pitch;              // floats between rows of the copy
   int64_t weightFloats, gateFloats, sourceFloats;  // of one slot
 };
 
 constexpr int64_t kWeightBytes = 256 * 1024;  // of a tile, so that they stay in the second-level cache
 constexpr int64_t kColumns = 256;             // of a tile: long runs of memory
-constexpr int kCopiedBlocks = 4;              // blocks of channels whose source is copied at once
+// Blocks from one to that whose lines are fetched meanwhile: about 400 cycles.
+constexpr int64_t kBlocksAhead = kLanes == 16 ? 1 : 3;
 
-// Channels per block, so that accumulators, a row of weights and a source fit the registers.
+// Channels per block, so that accumulators, sources and a weight fit the registers. More channels than a block's are
+// never under way: pictures are often powers of two large, then all channels' lines meet in the same few places of the
+// caches, and what was fetched ahead would be lost before it is used.
 template <int kScale>
-constexpr int kBlockChannels = kScale == 1 ? 8 : kRegisters == 32 ? 4 : 2;
+constexpr int kBlockChannels = kScale == 1 ? 8 : kRegisters == 32 ? 4 : kLanes == 8 ? 3 : 2;
 template <int kScale>
 constexpr int kBlockRows = kScale == 2 ? 2 : 1;  // output rows of a decoder row in one block
 
@@ -46,11 +49,11 @@ FADE_INLINE UpsamplePlan planUpsample(UpsampleArguments const& a, int64_t thread
   plan.tilesDown = (a.height + plan.rows - 1) / plan.rows;
   plan.rows = (a.height + plan.tilesDown - 1) / plan.tilesDown;
   plan.slots = larger(smaller(threads, a.batch * plan.tilesAcross * plan.tilesDown), 1);
-  plan.copied = (a.scale == 1 ? kBlockChannels<1> : kBlockChannels<2>) * kCopiedBlocks;
+  plan.copied = a.scale == 1 ? kBlockChannels<1> : kBlockChannels<2>;
   plan.pitch = roundUp(plan.columns + a.kernelSize - 1, kLanes);
   plan.weightFloats = plan.rows * plan.columns * taps * subPixels * a.terms;
   plan.gateFloats = a.encoder ? plan.rows * plan.columns * a.scale : 0;
-  plan.sourceFloats = roundUp(plan.copied * a.terms * (plan.rows + a.kernelSize - 1) * plan.pitch, kLanes);
+  plan.sourceFloats = plan.copied * a.terms * (plan.rows + a.kernelSize - 1) * plan.pitch + kLanes;
   return plan;
 }
 
@@ -118,26 +121,21 @@ static void makeWeights(UpsampleArguments const& a, Tile const& tile, int64_t y,
   }
 }
 
-// The tile of one decoder channel with its border of K/2, zeros outside the image.
+// The tile of one decoder channel with its border of K/2, zeros outside the image. Writes whole vectors, so less than
+// one beyond the end of each row: into the next one, which follows, or into what is left free behind the last.
 template <typename T, int kSize>
 static void copySource(UpsampleArguments const& a, Tile const& tile, int64_t channel, float* to, int64_t pitch) {
   T const* const plane = at<T>(a.decoder, channel * a.height * a.width);
   int64_t const x0 = tile.x - kSize / 2;  // column of to[0]
   int64_t const left = larger(-x0, 0), right = smaller(a.width - x0, pitch);
   for (int64_t y = tile.y - kSize / 2; y < tile.y + tile.rows + kSize / 2; ++y, to += pitch) {
-    if (y < 0 || y >= a.height) {
-      for (int64_t x = 0; x < pitch; x += kLanes) storeAligned(to + x, Vector{});
-      continue;
+    int64_t x = 0;
+    if (y >= 0 && y < a.height) {
+      T const* const from = plane + y * a.width + x0 + left;
+      if (left > 0) store(to, Vector{});
+      for (x = left; x < right; x += kLanes) store(to + x, loadFirst(from + (x - left), right - x));
     }
-    T const* const from = plane + y * a.width + x0 + left;
-    for (int64_t x = left > 0 ? 0 : pitch; x < left; ++x) to[x] = 0.f;
-    int64_t x = left;
-    for (; x + kLanes <= right; x += kLanes) store(to + x, load(from + (x - left)));
-    if (x < right) {
-      storeFirst(to + x, loadFirst(from + (x - left), right - x), pitch - x);
-      x = smaller(x + kLanes, pitch);
-    }
-    for (; x < pitch; ++x) to[x] = 0.f;
+    for (; x < pitch; x += kLanes) store(to + x, Vector{});
   }
 }
 
@@ -150,7 +148,6 @@ struct BlockTensors {
   int64_t plane, wide;    // strides of output and encoder: channel, row
   int64_t baseChannel, baseRow, baseColumn;
   int64_t ahead;          // from this block's output to that of the block whose lines are to be fetched
-  bool streaming;
 };
 
 struct BlockSource {
@@ -180,7 +177,7 @@ FADE_INLINE void computeBlock(BlockSource const& source, float const* weights, f
   constexpr int64_t kTerm = int64_t{kTaps} * kScale * kScale * kLanes;
   constexpr int kLines = static_cast<int>(kScale * kLanes * sizeof(T) + 63) / 64;
   if (to.encoder != nullptr) fetchLines<kRead, kChannels, kScale, kLines>(to.encoder + to.ahead, to.plane, to.wide);
-  if (!to.streaming) fetchLines<kWrite, kChannels, kScale, kLines>(to.output + to.ahead, to.plane, to.wide);
+  fetchLines<kWrite, kChannels, kScale, kLines>(to.output + to.ahead, to.plane, to.wide);
   for (int pass = 0; pass < kScale / kRows; ++pass) {
     Vector sums[kChannels][kAccumulators];
     FADE_UNROLL for (int c = 0; c < kChannels; ++c) {
@@ -192,11 +189,11 @@ FADE_INLINE void computeBlock(BlockSource const& source, float const* weights, f
       for (int i = 0; i < kSize; ++i) {
         float const* const row = source.first + t * source.term + i * source.row;
         FADE_UNROLL for (int j = 0; j < kSize; ++j, w += kAccumulators * kLanes) {
-          Vector taps[kAccumulators];
-          FADE_UNROLL for (int s = 0; s < kAccumulators; ++s) taps[s] = loadAligned(w + s * kLanes);
-          FADE_UNROLL for (int c = 0; c < kChannels; ++c) {
-            Vector const value = load(row + c * source.channel + j);
-            FADE_UNROLL for (int s = 0; s < kAccumulators; ++s) sums[c][s] = multiplyAdd(value, taps[s], sums[c][s]);
+          Vector values[kChannels];
+          FADE_UNROLL for (int c = 0; c < kChannels; ++c) values[c] = load(row + c * source.channel + j);
+          FADE_UNROLL for (int s = 0; s < kAccumulators; ++s) {
+            Vector const tap = loadAligned(w + s * kLanes);
+            FADE_UNROLL for (int c = 0; c < kChannels; ++c) accumulate(sums[c][s], values[c], tap);
           }
         }
       }
@@ -233,11 +230,7 @@ FADE_INLINE void computeBlock(BlockSource const& source, float const* weights, f
       FADE_UNROLL for (int r = 0; r < kRows; ++r) {
         T* const row = to.output + c * to.plane + (first + r) * to.wide;
         FADE_UNROLL for (int j = 0; j < kScale; ++j) {
-          if (to.streaming) {
-            storeStreaming(row + j * kLanes, sums[c][r * kScale + j]);
-          } else {
-            store(row + j * kLanes, sums[c][r * kScale + j]);
-          }
+          store(row + j * kLanes, sums[c][r * kScale + j]);
         }
       }
     }
@@ -250,7 +243,7 @@ static __attribute__((noinline)) void computeRaggedBlock(BlockSource const& sour
                                                          BlockTensors<T> const& to, int64_t valid) {
   constexpr int64_t kWide = kScale * kLanes, kPlane = kScale * kWide;
   T output[kChannels * kPlane], encoder[kChannels * kPlane], base[kChannels * kPlane];
-  BlockTensors<T> full{output, nullptr, nullptr, kPlane, kWide, to.baseChannel, to.baseRow, to.baseColumn, 0, false};
+  BlockTensors<T> full{output, nullptr, nullptr, kPlane, kWide, to.baseChannel, to.baseRow, to.baseColumn, 0};
   size_t const bytes = static_cast<size_t>(valid * kScale) * sizeof(T);
   for (int64_t row = 0; row < kChannels * kScale; ++row) {
     int64_t const from = row / kScale * to.plane + row % kScale * to.wide;
@@ -272,8 +265,7 @@ static __attribute__((noinline)) void computeRaggedBlock(BlockSource const& sour
 }
 
 template <typename T, int kSize, int kScale>
-static void computeTile(UpsampleArguments const& a, UpsamplePlan const& plan, Tile const& tile, float* scratch,
-                        bool streaming) {
+static void computeTile(UpsampleArguments const& a, UpsamplePlan const& plan, Tile const& tile, float* scratch) {
   constexpr int kTaps = kSize * kSize, kChannels = kBlockChannels<kScale>;
   int64_t const wide = a.width * kScale, plane = wide * a.height * kScale;
   int64_t const blockFloats = int64_t{kTaps} * kScale * kScale * kLanes * a.terms;
@@ -311,8 +303,8 @@ static void computeTile(UpsampleArguments const& a, UpsamplePlan const& plan, Ti
                            : nullptr;
           to.plane = plane, to.wide = wide;
           to.baseChannel = a.baseStrides[1], to.baseRow = a.baseStrides[2], to.baseColumn = a.baseStrides[3];
-          to.streaming = streaming;
-          to.ahead = x + kLanes < tile.columns ? kLanes * kScale : kScale * wide - x * kScale;
+          to.ahead = kBlocksAhead * kLanes * kScale;
+          if (x + kBlocksAhead * kLanes >= tile.columns) to.ahead += kScale * (wide - roundUp(tile.columns, kLanes));
           float const* const blockWeights = weights + y * rowFloats + x / kLanes * blockFloats;
           float const* const blockGate = gate + (y * plan.columns + x) * kScale;
           from.first = source + y * plan.pitch + x;
@@ -349,7 +341,6 @@ struct UpsampleCall {
   UpsampleArguments const* arguments;
   UpsamplePlan plan;
   char* scratch;
-  bool streaming;
   int64_t taken;  // tiles that some piece has begun
 };
 
@@ -370,9 +361,8 @@ static void upsamplePiece(void* context, size_t slot) {
     tile.image = index / plan.tilesAcross / plan.tilesDown;
     tile.rows = smaller(plan.rows, a.height - tile.y);
     tile.columns = smaller(plan.columns, a.width - tile.x);
-    computeTile<T, kSize, kScale>(a, plan, tile, scratch, call.streaming);
+    computeTile<T, kSize, kScale>(a, plan, tile, scratch);
   }
-  if (call.streaming) endStreaming();
 }
 
 }  // namespace FADE_LEVEL
