@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 
 import numpy as np
@@ -11,6 +12,7 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 import torch
+from onnxscript.rewriter.rules import common as rewrite_rules
 
 from fade_deploy.contract import Head
 from fade_deploy.graph.onnx_from_model import GraphOptions, onnx_from_model
@@ -18,6 +20,7 @@ from fade_deploy.graph.passes import MODULE_KEY
 from fade_deploy.models.deployed import DeployedSegmentation
 from fade_deploy.models.mix_transformer import MixTransformerConfig
 from fade_deploy.models.segformer import SegFormer, SegFormerConfig
+from fade_deploy.ops.registry import build_upsampler
 from fade_deploy.recipe import load_recipe
 from fade_deploy.tolerances import tolerance
 
@@ -200,3 +203,26 @@ def test_inputs_of_a_starred_parameter_are_dynamic_by_names_that_are_no_identifi
     session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
     ones = np.ones((1, 7), np.float32)
     np.testing.assert_array_equal(session.run(None, dict.fromkeys(axes, ones))[0], 3 * ones)
+
+
+def test_what_is_left_out_of_pytorchs_exporter_changes_no_byte_and_no_other_export(monkeypatch):
+    rows, columns = (torch.export.Dim(name, min=1) for name in ("rows", "columns"))
+    options = GraphOptions(
+        outputs={"upsampled": None},
+        dynamic_axes={"encoder": {0: "batch", 2: "high", 3: "wide"}, "decoder": {0: "batch", 2: "low", 3: "narrow"}},
+        dimensions={"high": 2 * rows, "wide": 2 * columns, "low": rows, "narrow": columns},
+    )
+    inputs = {"encoder": torch.randn(2, 16, 8, 12), "decoder": torch.randn(2, 16, 4, 6)}
+    torch.manual_seed(0)
+    upsampler = build_upsampler("fade", 16).eval()
+
+    def exported_bytes() -> bytes:
+        return ir.serde.serialize_model(onnx_from_model(upsampler, inputs, options)).SerializeToString(
+            deterministic=True
+        )
+
+    ours = exported_bytes()
+    assert torch._dynamo.config.fake_tensor_cache_enabled
+    assert "try_rewrite" not in vars(rewrite_rules.slice_split_rule)
+    monkeypatch.setattr("fade_deploy.graph.onnx_from_model._without_detours", contextlib.nullcontext)
+    assert exported_bytes() == ours

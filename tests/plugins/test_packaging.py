@@ -148,9 +148,9 @@ def test_a_compiler_that_lacks_what_they_need_is_as_good_as_none(checkout, tmp_p
     assert made.name.endswith("-py3-none-any.whl")
 
 
-def test_a_compiler_error_is_told_with_the_way_around_it(checkout, tmp_path):
+def test_a_compiler_error_is_told_with_the_way_around_it(checkout, tmp_path, quick_compiler):
     (checkout / "plugins" / "onnxruntime" / "cpu.cpp").write_text("#error broken\n")
-    finished = pip("wheel", "--no-deps", "--wheel-dir", tmp_path / "wheels", checkout)
+    finished = pip("wheel", "--no-deps", "--wheel-dir", tmp_path / "wheels", checkout, compiler=quick_compiler)
     assert finished.returncode != 0
     assert "#error broken" in finished.stderr
     assert "FADE_NATIVE=0 installs without them" in finished.stderr
