@@ -189,11 +189,21 @@ FADE_INLINE void computeBlock(BlockSource const& source, float const* weights, f
       for (int i = 0; i < kSize; ++i) {
         float const* const row = source.first + t * source.term + i * source.row;
         FADE_UNROLL for (int j = 0; j < kSize; ++j, w += kAccumulators * kLanes) {
-          Vector values[kChannels];
-          FADE_UNROLL for (int c = 0; c < kChannels; ++c) values[c] = load(row + c * source.channel + j);
-          FADE_UNROLL for (int s = 0; s < kAccumulators; ++s) {
-            Vector const tap = loadAligned(w + s * kLanes);
-            FADE_UNROLL for (int c = 0; c < kChannels; ++c) accumulate(sums[c][s], values[c], tap);
+          // The fewer are held in registers while the others pass by.
+          if constexpr (kChannels < kAccumulators) {
+            Vector values[kChannels];
+            FADE_UNROLL for (int c = 0; c < kChannels; ++c) values[c] = load(row + c * source.channel + j);
+            FADE_UNROLL for (int s = 0; s < kAccumulators; ++s) {
+              Vector const tap = loadAligned(w + s * kLanes);
+              FADE_UNROLL for (int c = 0; c < kChannels; ++c) accumulate(sums[c][s], values[c], tap);
+            }
+          } else {
+            Vector taps[kAccumulators];
+            FADE_UNROLL for (int s = 0; s < kAccumulators; ++s) taps[s] = loadAligned(w + s * kLanes);
+            FADE_UNROLL for (int c = 0; c < kChannels; ++c) {
+              Vector const value = load(row + c * source.channel + j);
+              FADE_UNROLL for (int s = 0; s < kAccumulators; ++s) accumulate(sums[c][s], value, taps[s]);
+            }
           }
         }
       }

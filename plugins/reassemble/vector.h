@@ -202,25 +202,6 @@ FADE_INLINE Vector loadFirst(Half const* from, int64_t count) {
   __builtin_memcpy(&bits, from, static_cast<size_t>(count) * sizeof(Half));
   return widen(bits);
 }
-FADE_INLINE void storeFirst(float* to, Vector value, int64_t count) {
-  if (count >= kLanes) {
-    store(to, value);
-  } else if (count > 0) {
-#if defined(__AVX512F__)
-    _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << count) - 1u), value);
-#else
-    __builtin_memcpy(to, &value, static_cast<size_t>(count) * sizeof(float));
-#endif
-  }
-}
-FADE_INLINE void storeFirst(Half* to, Vector value, int64_t count) {
-  if (count >= kLanes) {
-    store(to, value);
-  } else if (count > 0) {
-    HalfVector const bits = narrow(value);
-    __builtin_memcpy(to, &bits, static_cast<size_t>(count) * sizeof(Half));
-  }
-}
 
 // ---- lanes ------------------------------------------------------------------------------------------------------
 
