@@ -12,7 +12,7 @@ NATIVE := fade_deploy/_native
 TRT_PYTHON ?=   # a Python with tensorrt-rtx, numpy and onnx, which then drives the TensorRT library
 NATIVE_OPTIONS ?=   # -DONNXRUNTIME_INCLUDE=DIR holds our declaration of ONNX Runtime's interface against its header
 
-.PHONY: demo test test-full lint types check clean native native-test native-asan native-asan-build trt-compile trt-asan trt-check cuda-compile bench gpu-check
+.PHONY: demo test test-full lint types check clean native native-test native-asan trt-compile trt-asan trt-check cuda-compile bench gpu-check
 
 ## make demo: install, export both shipped checkpoints, verify them, run each on a picture
 demo: $(VENV)/.runtime
@@ -67,16 +67,14 @@ native-test:
 ## make native-asan: their C++ and Python tests under AddressSanitizer and UndefinedBehaviorSanitizer
 # Python itself has no sanitizer: its runtime is loaded before, and what Python never frees is no leak of ours. The
 # sanitizer's own memory is not what test_memory.py measures.
-native-asan: $(VENV)/.tests native-asan-build
+native-asan: $(VENV)/.tests
+	$(CMAKE) --preset asan
+	$(CMAKE) --build --preset asan -j 4
 	$(CTEST) --preset asan
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
 	  ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 FADE_REQUIRE_NATIVE=1 \
 	  FADE_TEST_LIBRARY=build/asan/plugins/onnxruntime/libfade_onnxruntime.so \
 	  $(BIN)/python -m pytest -m "not slow" tests/plugins --ignore tests/plugins/test_memory.py
-
-native-asan-build:
-	$(CMAKE) --preset asan
-	$(CMAKE) --build --preset asan -j 4
 
 ## make trt-compile TENSORRT_ROOT=DIR: the TensorRT library and its harness with those headers, warnings as errors; runs
 ## the harness, and with TRT_PYTHON=python the library under TensorRT-RTX. Needs nvcc, no GPU. trt-asan: with sanitizers

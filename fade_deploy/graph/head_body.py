@@ -18,7 +18,7 @@ from fade_deploy.graph.body_writer import BodyWriter
 __all__ = ["head"]
 
 _TERMS = 3
-_PARTS = 16  # at 1024x2048 a part still fits the last cache; at 512x512 half as many take the same time
+_PARTS = 16  # at 1024x2048 5 to 9 % faster than 8, which are as fast at 512x512; 32 are no faster
 
 
 def head(

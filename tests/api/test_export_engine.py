@@ -122,20 +122,19 @@ def small_recipe(tmp_path_factory):
     return str(path)
 
 
-FORMS = {
-    "labels, pictures in": ExportOptions(head=Head.LABELS, embed_preprocess=True),
-    "opset 23, bf16, io fp16": ExportOptions(opset=23, precision=Precision.BF16, io_precision=Precision.FP16),
-    "probs": ExportOptions(head=Head.PROBS),
-    "not fused, fp16": ExportOptions(fuse=False, precision=Precision.FP16),
-    "standard operators": ExportOptions(standard_ops=True),
-}
-FIXED = [pytest.param(options, Shape(1, 64, 96), id=f"fixed-{form}") for form, options in FORMS.items()]
-# What differs at dynamic sizes are the inputs, which the first two forms change.
-ANY = [pytest.param(options, None, id=f"any-{form}", marks=pytest.mark.slow) for form, options in [*FORMS.items()][:2]]
-
-
 @needs_rtx
-@pytest.mark.parametrize(("options", "shape"), [*FIXED, *ANY])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ExportOptions(head=Head.LABELS, embed_preprocess=True),
+        ExportOptions(head=Head.PROBS),
+        ExportOptions(opset=23, precision=Precision.BF16, io_precision=Precision.FP16),
+        ExportOptions(fuse=False, precision=Precision.FP16),
+        ExportOptions(standard_ops=True),
+    ],
+    ids=["labels, pictures in", "probs", "opset 23, bf16, io fp16", "not fused, fp16", "standard operators"],
+)
+@pytest.mark.parametrize("shape", [Shape(1, 64, 96), pytest.param(None, marks=pytest.mark.slow)], ids=["fixed", "any"])
 def test_every_form_of_a_file_is_built(tiny_checkpoint, small_recipe, tmp_path, options, shape):
     rtx = EngineOptions(flavour=Flavour.RTX, profile=None if shape else PROFILE, compute_capabilities=("8.6",))
     asked = replace(options, full_verification=False, recipe=small_recipe, shape=shape)
